@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/work"
+)
+
+func (a *app) publishCommand() *cobra.Command {
+	var opts work.PublishOptions
+	var tier string
+	c := &cobra.Command{
+		Use: "publish DEFINITION|FOLDER...", Short: "put what was built into a signed repository",
+		Long: `Publish the newest build of each definition into the suite of its release. Whole
+source sets only, in one snapshot; what the gate refused or policy forbids is not
+published, and then nothing is.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			refs, err := a.definitions(args)
+			if err != nil {
+				return err
+			}
+			s, err := a.shop()
+			if err != nil {
+				return err
+			}
+			opts.Tier = ashlar.Tier(tier)
+			done, err := s.Publish(c.Context(), refs, opts)
+			if err != nil {
+				return err
+			}
+			return a.print(done, func(w io.Writer) {
+				for _, p := range done {
+					fmt.Fprintf(w, "%s/%s  %d source sets, snapshot %s\n", p.Tier, p.Suite, p.Sets, p.Snapshot)
+				}
+			})
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&tier, "tier", string(ashlar.Community), "tier to publish to")
+	f.StringVar(&opts.Base, "base-url", "", "public address of the repository, for its snapshots")
+	f.StringVar(&opts.Arch, "arch", "amd64", "architecture to publish")
+	f.BoolVar(&opts.AllowUnauthenticated, "allow-unauthenticated", false, "publish even what came of a source that nothing vouches for")
+	return c
+}
+
+func (a *app) resignCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "resign", Short: "sign every live suite again, so that it does not expire", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			s, err := a.shop()
+			if err != nil {
+				return err
+			}
+			r, err := s.Repo("")
+			if err != nil {
+				return err
+			}
+			done, err := r.Resign(c.Context(), a.now())
+			if err != nil {
+				return err
+			}
+			return a.print(done, func(w io.Writer) {
+				for _, d := range done {
+					fmt.Fprintln(w, d)
+				}
+			})
+		},
+	}
+}
+
+func (a *app) snapshotCommand() *cobra.Command {
+	c := &cobra.Command{Use: "snapshot", Short: "list immutable states of the repositories"}
+	var tier string
+	list := &cobra.Command{
+		Use: "list", Short: "list the snapshots of a tier, oldest first", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			s, err := a.shop()
+			if err != nil {
+				return err
+			}
+			r, err := s.Repo("")
+			if err != nil {
+				return err
+			}
+			ids, err := r.Snapshots(ashlar.Tier(tier))
+			if err != nil {
+				return err
+			}
+			suites, err := r.Suites()
+			if err != nil {
+				return err
+			}
+			return a.print(map[string]any{"snapshots": ids, "live": suites}, func(w io.Writer) {
+				for _, id := range ids {
+					fmt.Fprintln(w, id)
+				}
+				for _, l := range suites {
+					if l.Tier == ashlar.Tier(tier) {
+						fmt.Fprintf(w, "live: %s is %s, valid until %s\n", l.Suite, l.Snapshot, l.ValidUntil.Format(time.RFC3339))
+					}
+				}
+			})
+		},
+	}
+	list.Flags().StringVar(&tier, "tier", string(ashlar.Community), "tier to list")
+	c.AddCommand(list)
+	return c
+}

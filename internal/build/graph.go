@@ -1,0 +1,130 @@
+package build
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"strings"
+
+	"github.com/moby/buildkit/client/llb"
+
+	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/engine"
+)
+
+// A Variation changes the conditions under which a plan runs, to show that its
+// result does not depend on them. The zero value is the usual conditions. It is
+// no part of the build key.
+type Variation struct {
+	Hostname string        // "" for engine.Hostname
+	UID      int           // 0 for BuildUID
+	Umask    string        // "" for 022, as the steps before dpkg/build set it
+	Locale   string        // "" for C.UTF-8
+	Parallel int           // 0 for the number of processors
+	Shuffle  bool          // unpack sources in another order, so that directories list in another order
+	Days     int           // how far the clock is ahead; needs FakeTime
+	FakeTime ashlar.Digest // of libfaketime.so.1
+	Fresh    bool          // run the steps even if their result is cached
+}
+
+// rootOn installs the layers of a root on the bootstrap image.
+func rootOn(bootstrap llb.State, root ashlar.Root) llb.State {
+	state := bootstrap
+	for i, l := range root.Layers {
+		if len(l.Packages) == 0 {
+			continue
+		}
+		state = engine.Step{
+			Name:   fmt.Sprintf("root: %s, %d packages", l.Name, len(l.Packages)),
+			Args:   []string{"/bin/sh", "-c", layerScript(l, i == 0)},
+			Mounts: append(debMounts(l), engine.Mount{Path: "/var/lib/dpkg/updates", Tmpfs: true}),
+		}.Run(state).Root()
+	}
+	return state
+}
+
+// debMounts mounts the .debs of a layer, each read-only.
+func debMounts(l ashlar.Layer) []engine.Mount {
+	mounts := make([]engine.Mount, 0, len(l.Packages)+1)
+	for _, p := range l.Packages {
+		mounts = append(mounts, engine.BlobMount(path.Join(DebDir, debName(p)), p.Digest))
+	}
+	return mounts
+}
+
+// graph returns the state that holds the outputs of a build under /0 (what lies
+// in ashlar.SourceDir) and /1 (what lies in ashlar.DebDir).
+func (b *BuildPlan) graph(root llb.State, v Variation) llb.State {
+	state := root
+	for i := range b.Steps {
+		state = b.Steps[i].run(state, stepName(b.Name, i, &b.Steps[i]), v)
+	}
+	return llb.Scratch().File(
+		llb.Copy(state, ashlar.SourceDir, "/0", &llb.CopyInfo{
+			CopyDirContentsOnly: true, CreateDestPath: true, IncludePatterns: outputPatterns,
+		}).Copy(state, ashlar.DebDir, "/1", &llb.CopyInfo{
+			CopyDirContentsOnly: true, CreateDestPath: true, IncludePatterns: []string{"*.deb"},
+		}), llb.WithCustomName(b.Name+": collect"))
+}
+
+// outputPatterns are the files that dpkg leaves beside the source tree.
+var outputPatterns = []string{"*.deb", "*.udeb", "*.changes", "*.buildinfo", "*.dsc", "*.tar.*", "*.diff.gz", "*.asc"}
+
+// stepName is the name of a step's vertex; the log is put together by it.
+func stepName(build string, i int, s *Step) string {
+	return fmt.Sprintf("%s: %d %s", build, i, s.Name)
+}
+
+// run returns the state after the step.
+func (s *Step) run(root llb.State, name string, v Variation) llb.State {
+	env := map[string]string{"HOME": "/root", "LC_ALL": "C.UTF-8"}
+	maps.Copy(env, s.Env)
+	step := engine.Step{
+		Name:    name,
+		Args:    s.command(),
+		Env:     env,
+		Dir:     s.Dir,
+		Network: s.Network,
+	}
+	for _, in := range s.Inputs {
+		step.Mounts = append(step.Mounts, engine.BlobMount(path.Join(InputDir, in.Name), in.Digest))
+	}
+	v.apply(&step)
+	return step.Run(root).Root()
+}
+
+// command returns the arguments that run the step's script in its shell.
+func (s *Step) command() []string {
+	words := strings.Fields(s.Shell)
+	switch words[0] {
+	case "sh":
+		words[0] = "/bin/sh"
+	case "bash":
+		words[0] = "/bin/bash"
+	}
+	return append(words, "-c", s.Script)
+}
+
+// apply changes the conditions of a step.
+func (v Variation) apply(s *engine.Step) {
+	s.Fresh = v.Fresh
+	s.Hostname = v.Hostname
+	if v.UID != 0 {
+		s.Env["ASHLAR_UID"] = fmt.Sprint(v.UID)
+	}
+	if v.Locale != "" {
+		s.Env["LC_ALL"] = v.Locale
+	}
+	if v.Parallel != 0 {
+		s.Env["ASHLAR_PARALLEL"] = fmt.Sprint(v.Parallel)
+	}
+	if v.Umask != "" {
+		s.Env["ASHLAR_UMASK"] = v.Umask
+	}
+	if v.Days != 0 {
+		const lib = "/.ashlar/faketime"
+		s.Env["LD_PRELOAD"] = lib + "/libfaketime.so.1"
+		s.Env["FAKETIME"] = fmt.Sprintf("+%dd", v.Days)
+		s.Mounts = append(s.Mounts, engine.BlobMount(lib+"/libfaketime.so.1", v.FakeTime))
+	}
+}

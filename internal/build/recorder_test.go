@@ -1,0 +1,66 @@
+package build
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ashlar-project/ashlar"
+)
+
+func TestRejection(t *testing.T) {
+	tests := []struct{ name, log, want string }{
+		{"other failure", "make: *** [all] Error 1\n", ""},
+		{
+			"hunk",
+			"ashlar: applying x\nchecking file lib/a.c\nchecking file lib/b.c\nHunk #2 FAILED at 123.\n1 out of 3 hunks FAILED\nashlar: patch /p/CVE.patch does not apply\n",
+			"patch /p/CVE.patch does not apply: lib/b.c: hunk 2 at line 123 does not fit",
+		},
+		{
+			"missing file",
+			"can't find file to patch at input line 5\nashlar: patch /p/CVE.patch does not apply\n",
+			"patch /p/CVE.patch does not apply: the file that it changes is not in the source",
+		},
+		{
+			"git",
+			"error: patch failed: src/x.c:42\nerror: src/x.c: patch does not apply\nashlar: patch two.patch does not apply\n",
+			"patch two.patch does not apply: src/x.c: the hunk at line 42 does not fit",
+		},
+	}
+	for _, tt := range tests {
+		if got := rejection(tt.log); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestTestResult(t *testing.T) {
+	plan := func(options, profiles string) *Plan {
+		return &Plan{Builds: []BuildPlan{{Steps: []Step{{
+			Uses: "dpkg/build@v1", Script: "OPTIONS='" + options + "'\nset -eu\n", Env: map[string]string{"DEB_BUILD_PROFILES": profiles},
+		}}}}}
+	}
+	tests := []struct {
+		name string
+		plan *Plan
+		log  string
+		want ashlar.TestResult
+	}{
+		{"option", plan("nocheck", ""), "", ashlar.TestResult{Outcome: "skipped", Reason: "the definition sets nocheck"}},
+		{"profile", plan("", "nodoc nocheck"), "", ashlar.TestResult{Outcome: "skipped", Reason: "the definition sets nocheck"}},
+		{"none", plan("", ""), "   dh_auto_build\n", ashlar.TestResult{Outcome: "none", Reason: "no test command was seen in the build log"}},
+		{
+			"automake", plan("", ""), "   dh_auto_test\n# TOTAL: 9\n# PASS:  7\n# SKIP:  2\n# XFAIL: 0\n# FAIL:  0\n",
+			ashlar.TestResult{Outcome: "passed", Reason: "dpkg-buildpackage ran the test suite and succeeded", Passed: 7, Skipped: 2},
+		},
+		{
+			"no counts", plan("", ""), "\tmake -j2 check VERBOSE=1\nok\n",
+			ashlar.TestResult{Outcome: "passed", Reason: "dpkg-buildpackage ran the test suite and succeeded"},
+		},
+	}
+	for _, tt := range tests {
+		if diff := cmp.Diff(tt.want, testResult(tt.plan, tt.log)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}

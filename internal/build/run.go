@@ -1,0 +1,197 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/moby/buildkit/client/llb"
+
+	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/blob"
+	"github.com/ashlar-project/ashlar/internal/engine"
+	"github.com/ashlar-project/ashlar/internal/fault"
+)
+
+// maxOutput bounds one file that a build leaves, in bytes.
+const maxOutput = 8 << 30
+
+// A Runner executes plans.
+type Runner struct {
+	Engine   *engine.Client
+	Store    blob.Store         // where inputs come from and outputs go
+	Scratch  string             // a folder for files under way, on the disk of the store
+	Memo     string             // a folder that remembers bootstrap images
+	Progress func(engine.Event) // may be nil
+	Log      io.Writer          // receives the live log; may be nil
+	Now      func() time.Time   // the clock, for the times in the result
+	Vary     Variation          // the zero value for a usual build
+}
+
+// Run executes the plan and returns what it made, with every output and the
+// whole log in the store. On an error nothing of the outputs is kept; the error
+// of a step that fails names it and ends with the last lines of its log.
+func (r *Runner) Run(ctx context.Context, plan *Plan) (*ashlar.Result, error) {
+	res := &ashlar.Result{Key: plan.Key(), Lock: plan.Lock, Target: plan.Target, Started: r.Now().UTC()}
+	version, err := r.Engine.Version(ctx)
+	if err != nil {
+		return nil, err
+	}
+	res.Engine = version
+	rec := newRecorder(plan, r.Log, r.Progress)
+	for i := range plan.Builds {
+		files, err := r.runBuild(ctx, &plan.Builds[i], rec)
+		if err != nil {
+			return nil, explain(err, rec)
+		}
+		res.Files = append(res.Files, files...)
+	}
+	sort.Slice(res.Files, func(i, j int) bool { return res.Files[i].Name < res.Files[j].Name })
+	for i := 1; i < len(res.Files); i++ {
+		if res.Files[i].Name == res.Files[i-1].Name {
+			return nil, fault.New(fault.Failed, "two builds of %s both made %s", plan.Definition, res.Files[i].Name)
+		}
+	}
+	if len(res.Debs()) == 0 {
+		return nil, fault.New(fault.Failed, "%s made no package: no .deb in %s or %s", plan.Definition, ashlar.SourceDir, ashlar.DebDir)
+	}
+	log := rec.log()
+	f, err := r.Store.Put(ctx, strings.NewReader(log), "")
+	if err != nil {
+		return nil, err
+	}
+	res.Log = ashlar.File{Name: "build.log", Digest: f.Digest, Size: f.Size}
+	res.Steps = rec.steps()
+	res.Tests = testResult(plan, log)
+	res.Finished = r.Now().UTC()
+	return res, nil
+}
+
+// runBuild executes one build and stores its outputs.
+func (r *Runner) runBuild(ctx context.Context, b *BuildPlan, rec *recorder) ([]ashlar.File, error) {
+	root, err := r.Root(ctx, b.Root)
+	if err != nil {
+		return nil, err
+	}
+	return r.Export(ctx, b.graph(root, r.Vary), rec.event, b.hasNetwork())
+}
+
+// Export solves a state and stores the files in the folders at its top.
+func (r *Runner) Export(ctx context.Context, state llb.State, progress func(engine.Event), network bool) ([]ashlar.File, error) {
+	if err := os.MkdirAll(r.Scratch, 0o700); err != nil {
+		return nil, fault.New(fault.Internal, "make scratch folder: %w", err)
+	}
+	tmp, err := os.MkdirTemp(r.Scratch, "out-")
+	if err != nil {
+		return nil, fault.New(fault.Internal, "make scratch folder: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	out := filepath.Join(tmp, "out")
+	err = r.Engine.Solve(ctx, state, engine.Request{Blobs: r.Store, Out: out, Progress: progress, Network: network})
+	if err != nil {
+		return nil, err
+	}
+	return r.gather(ctx, out)
+}
+
+// gather stores the files below dir. What a build leaves is hostile: only plain
+// files count, and links are neither followed nor kept.
+func (r *Runner) gather(ctx context.Context, dir string) ([]ashlar.File, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fault.New(fault.Internal, "read build output: %w", err)
+	}
+	defer root.Close()
+	found, err := filepath.Glob(filepath.Join(dir, "*", "*"))
+	if err != nil {
+		return nil, err
+	}
+	listed := map[string]bool{}
+	var files []ashlar.File
+	for _, p := range found {
+		rel, err := filepath.Rel(dir, p)
+		if err != nil {
+			return nil, err
+		}
+		f, err := r.store(ctx, root, rel)
+		if err != nil {
+			return nil, err
+		}
+		if f == nil {
+			continue
+		}
+		if strings.HasSuffix(f.Name, ".changes") {
+			if err := listChanges(root, rel, listed); err != nil {
+				return nil, err
+			}
+		}
+		files = append(files, *f)
+	}
+	return made(files, listed), nil
+}
+
+// store puts one output into the store; it returns nil for what is no plain file.
+func (r *Runner) store(ctx context.Context, root *os.Root, rel string) (*ashlar.File, error) {
+	info, err := root.Lstat(rel)
+	if err != nil {
+		return nil, fault.New(fault.Internal, "read build output: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, nil
+	}
+	if info.Size() > maxOutput {
+		return nil, fault.New(fault.Failed, "output %s has %d bytes, more than the %d allowed", rel, info.Size(), int64(maxOutput))
+	}
+	in, err := root.Open(rel)
+	if err != nil {
+		return nil, fault.New(fault.Internal, "read build output: %w", err)
+	}
+	defer in.Close()
+	f, err := r.Store.Put(ctx, in, "")
+	if err != nil {
+		return nil, err
+	}
+	f.Name = filepath.Base(rel)
+	return &f, nil
+}
+
+// made leaves out the files that were placed, not made: a source file counts
+// only if a .changes lists it.
+func made(files []ashlar.File, listed map[string]bool) []ashlar.File {
+	var kept []ashlar.File
+	for _, f := range files {
+		switch filepath.Ext(f.Name) {
+		case ".deb", ".udeb", ".changes", ".buildinfo":
+			kept = append(kept, f)
+		default:
+			if listed[f.Name] {
+				kept = append(kept, f)
+			}
+		}
+	}
+	return kept
+}
+
+// hasNetwork reports whether a step of the build reaches the network.
+func (b *BuildPlan) hasNetwork() bool {
+	for _, s := range b.Steps {
+		if s.Network {
+			return true
+		}
+	}
+	return false
+}
+
+// explain turns the failure of a step into an error that says what failed and
+// how its log ends.
+func explain(err error, rec *recorder) error {
+	if patch := rec.rejected(); patch != "" {
+		return fault.New(fault.Failed, "%s\n%w", patch, err).Fix("adapt the patch to this version of the source")
+	}
+	return fmt.Errorf("%w", err)
+}

@@ -1,0 +1,78 @@
+package build
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/ashlar-project/ashlar"
+)
+
+// testRun are the lines that show a test suite being run: debhelper's own step,
+// or make's usual targets.
+var testRun = regexp.MustCompile(`(?m)^\s*(dh_auto_test|make\[?\d*\]?:? .*\b(check|test)\b|make .*\b(check|test|tests)\b)|^# TOTAL:|^\S*debian/rules override_dh_auto_test`)
+
+// tallies are the counts that test harnesses print: automake's, TAP's, Tcl's and
+// Python's.
+var tallies = []struct {
+	form                    *regexp.Regexp
+	passed, failed, skipped int // number of the group, 0 for none
+}{
+	{regexp.MustCompile(`(?m)^# PASS:\s+(\d+)\n(?:^# SKIP:\s+(\d+)\n)?(?:^# XFAIL:\s+\d+\n)?(?:^# FAIL:\s+(\d+)\n)?`), 1, 3, 2},
+	{regexp.MustCompile(`(?m)^TESTDONE: \d+ tests out of (\d+) reported OK`), 1, 0, 0},
+	{regexp.MustCompile(`(?m)^Files=\d+, Tests=(\d+),`), 1, 0, 0},
+	{regexp.MustCompile(`(?m)^Ran (\d+) tests? in`), 1, 0, 0},
+	{regexp.MustCompile(`(?m)^(\d+) of \d+ tests passed`), 1, 0, 0},
+	{regexp.MustCompile(`(?m)^(\d+)% tests passed, (\d+) tests failed out of`), 0, 2, 0},
+}
+
+// testResult says what became of the package's own test suite. A build whose
+// tests fail does not come here, so tests that were run have passed, or their
+// failure was made no error by the package's own rules; the counts tell.
+func testResult(plan *Plan, log string) ashlar.TestResult {
+	if why := switchedOff(plan); why != "" {
+		return ashlar.TestResult{Outcome: ashlar.TestsSkipped, Reason: why}
+	}
+	if !testRun.MatchString(log) {
+		return ashlar.TestResult{Outcome: ashlar.TestsNone, Reason: "no test command was seen in the build log"}
+	}
+	res := ashlar.TestResult{Outcome: ashlar.TestsPassed, Reason: "dpkg-buildpackage ran the test suite and succeeded"}
+	for _, t := range tallies {
+		for _, m := range t.form.FindAllStringSubmatch(log, -1) {
+			res.Passed += group(m, t.passed)
+			res.Failed += group(m, t.failed)
+			res.Skipped += group(m, t.skipped)
+		}
+	}
+	return res
+}
+
+// switchedOff returns how the definition turns tests off, or "".
+func switchedOff(plan *Plan) string {
+	for _, b := range plan.Builds {
+		for _, s := range b.Steps {
+			words := s.Env["DEB_BUILD_OPTIONS"] + " " + s.Env["DEB_BUILD_PROFILES"]
+			if s.Uses == "dpkg/build@v1" {
+				first, _, _ := strings.Cut(s.Script, "\n")
+				words += " " + strings.Trim(strings.TrimPrefix(first, "OPTIONS="), "'")
+			}
+			for _, w := range strings.Fields(words) {
+				if w == "nocheck" {
+					return "the definition sets nocheck"
+				}
+			}
+		}
+	}
+	return ""
+}
+
+func group(m []string, i int) int {
+	if i == 0 || m[i] == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(m[i])
+	if err != nil {
+		return 0
+	}
+	return n
+}

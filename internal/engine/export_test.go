@@ -1,0 +1,4 @@
+package engine
+
+// OnlyBlobs is the source policy that Solve sends.
+var OnlyBlobs = onlyBlobs

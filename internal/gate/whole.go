@@ -1,0 +1,107 @@
+package gate
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/deb"
+)
+
+// wholeSet checks that the build made every binary package that the source says
+// it makes for this architecture, and each at one version of the source.
+func wholeSet(c *Case) []ashlar.Check {
+	check := ashlar.Check{Name: "whole source set", Subject: c.source(), Outcome: ashlar.CheckPassed}
+	want, err := expected(c.Dsc, c.Target.Arch, c.Profiles)
+	if err != nil {
+		check.Outcome, check.Detail = ashlar.CheckFailed, err.Error()
+		return []ashlar.Check{check}
+	}
+	have := map[string]bool{}
+	for _, p := range c.Packages {
+		have[p.Control.Get("Package")] = true
+	}
+	for _, f := range c.Set {
+		if path.Ext(f.Name) == ".udeb" {
+			name, _, _ := strings.Cut(f.Name, "_")
+			have[name] = true
+		}
+	}
+	var missing []string
+	for _, name := range want {
+		if !have[name] {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		check.Outcome = ashlar.CheckFailed
+		check.Detail = "the source lists these packages but the build did not make them: " + strings.Join(missing, ", ")
+		return []ashlar.Check{check}
+	}
+	check.Detail = fmt.Sprintf("all %d binary packages that the source lists are there", len(want))
+	return []ashlar.Check{check}
+}
+
+// source names the source package of the case for people.
+func (c *Case) source() string {
+	p, err := deb.ParseParagraph(c.Dsc)
+	if err != nil {
+		return "source"
+	}
+	return p.Get("Source") + " " + p.Get("Version")
+}
+
+// expected returns the names of the binary packages that a .dsc lists in
+// Package-List for an architecture and build profiles. A .dsc without the field
+// expects nothing.
+func expected(dsc []byte, arch ashlar.Arch, profiles []string) ([]string, error) {
+	p, err := deb.ParseParagraph(dsc)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for line := range strings.Lines(p.Get("Package-List")) {
+		f := strings.Fields(line)
+		if len(f) < 4 {
+			continue
+		}
+		if listed(f[4:], arch, profiles) {
+			names = append(names, f[0])
+		}
+	}
+	return names, nil
+}
+
+// listed reports whether a Package-List entry is built here: its arch= names the
+// architecture, and its profile= (alternatives by comma, conjunctions by plus)
+// holds.
+func listed(attrs []string, arch ashlar.Arch, profiles []string) bool {
+	for _, a := range attrs {
+		key, value, _ := strings.Cut(a, "=")
+		switch key {
+		case "arch":
+			if !archListed(strings.Split(value, ","), arch) {
+				return false
+			}
+		case "profile":
+			var formula [][]string
+			for _, alternative := range strings.Split(value, ",") {
+				formula = append(formula, strings.Split(alternative, "+"))
+			}
+			if !(deb.Relation{Profiles: formula}).Applies(arch, profiles) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func archListed(patterns []string, arch ashlar.Arch) bool {
+	for _, p := range patterns {
+		if p == "all" || deb.MatchArch(p, arch) {
+			return true
+		}
+	}
+	return false
+}

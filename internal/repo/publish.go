@@ -1,0 +1,332 @@
+package repo
+
+import (
+	"context"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/deb"
+	"github.com/ashlar-project/ashlar/internal/fault"
+)
+
+// snapshotTime is the form of a snapshot's id.
+const snapshotTime = "20060102T150405Z"
+
+// ahead is how far the date of a Release may run before the clock: apt refuses
+// one that is more than ten seconds in the future.
+const ahead = 8 * time.Second
+
+// A Published says what a publish did.
+type Published struct {
+	Date     time.Time // of the Release, UTC
+	Snapshot string    // id of the snapshot with this state
+	Changed  []string  // names of the indexes that changed, sorted; none if all was published before
+}
+
+// Publish puts whole source sets into a suite, in place of what is live of those
+// sources, and makes a snapshot of the new state. If it fails or the machine
+// dies, clients keep seeing the state before; publishing again goes on from there.
+// Publishing what is live already changes nothing.
+//
+// The error is fault.Policy if a set is not whole (it names what is missing),
+// fault.Conflict if a file name was published with other content, a version is
+// older than the live one or two sources make one package.
+func (r *Repo) Publish(ctx context.Context, tier ashlar.Tier, suite string, sets []SourceSet, now time.Time) (*Published, error) {
+	if err := checkNames(tier, suite); err != nil {
+		return nil, err
+	}
+	loaded, err := readSets(ctx, r.cfg.Blobs, sets)
+	if err != nil {
+		return nil, err
+	}
+	var done *Published
+	err = r.writing(ctx, tier, func(d *disk) error {
+		before, err := readState(d.path(distDir(tier, suite)))
+		if err != nil {
+			return err
+		}
+		u, err := newUpdate(before, r.cfg.Architectures, loaded, false)
+		if err != nil {
+			return err
+		}
+		done, err = r.publish(ctx, d, target{tier, suite}, u, now)
+		return err
+	})
+	return done, err
+}
+
+// A target is a suite of a tier.
+type target struct {
+	tier  ashlar.Tier
+	suite string
+}
+
+// publish makes an update live: first the files that indexes will name, then a
+// snapshot of the new indexes, then these by digest, then by name, InRelease last.
+func (r *Repo) publish(ctx context.Context, d *disk, to target, u *update, now time.Time) (*Published, error) {
+	changed, err := u.build()
+	if err != nil {
+		return nil, err
+	}
+	changed = u.before.onlyNew(append(changed, smallReleases(r.cfg.Origin, r.label(to.tier), to.suite, u.arches)...))
+	for _, sets := range u.sets {
+		for _, s := range sets {
+			if err := r.place(ctx, d, to, s); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(changed) == 0 && u.before.snapshot != "" {
+		return &Published{Date: u.before.release.Date, Snapshot: u.before.snapshot}, d.sync()
+	}
+	date, err := r.nextDate(to.tier, u.before, now)
+	if err != nil {
+		return nil, err
+	}
+	release := r.release(to, u, changed, date)
+	if err := r.stage(ctx, d, to, u.before, release, changed); err != nil {
+		return nil, err
+	}
+	if err := r.goLive(d, to, release); err != nil {
+		return nil, err
+	}
+	done := &Published{Date: date, Snapshot: snapshotID(date)}
+	for _, c := range changed {
+		done.Changed = append(done.Changed, c.Name)
+	}
+	slices.Sort(done.Changed)
+	return done, nil
+}
+
+// onlyNew leaves out what the state has already.
+func (s *state) onlyNew(files []rendered) []rendered {
+	return slices.DeleteFunc(files, func(c rendered) bool {
+		f, ok := s.file(c.Name)
+		return ok && f == c.File
+	})
+}
+
+func snapshotID(date time.Time) string { return date.UTC().Format(snapshotTime) }
+
+// nextDate returns the date of the next Release: now, or just after the newest
+// one of the tier. A snapshot's id is its date, so no two are the same.
+func (r *Repo) nextDate(tier ashlar.Tier, before *state, now time.Time) (time.Time, error) {
+	date := now.UTC().Truncate(time.Second)
+	var last time.Time
+	if before.release != nil {
+		last = before.release.Date
+	}
+	ids, err := r.Snapshots(tier)
+	if err != nil {
+		return date, err
+	}
+	if len(ids) > 0 {
+		if t, err := time.Parse(snapshotTime, ids[len(ids)-1]); err == nil && t.After(last) {
+			last = t
+		}
+	}
+	if date.After(last) {
+		return date, nil
+	}
+	date = last.Add(time.Second)
+	if date.After(now.Add(ahead)) {
+		return date, fault.New(fault.Unavailable, "the newest Release of the repository is dated %s, it is %s now",
+			last.Format(time.RFC3339), now.UTC().Format(time.RFC3339)).Fix("check the clock, or publish several source sets in one go")
+	}
+	return date, nil
+}
+
+// label returns the Label of a tier's Release files.
+func (r *Repo) label(tier ashlar.Tier) string { return r.cfg.Origin + " " + string(tier) }
+
+// release returns the Release of the updated suite, without a Valid-Until.
+func (r *Repo) release(to target, u *update, changed []rendered, date time.Time) *deb.Release {
+	release := &deb.Release{
+		Origin: r.cfg.Origin, Label: r.label(to.tier), Suite: to.suite, Codename: to.suite,
+		Description:         "Debian packages rebuilt from source and hardened, tier " + string(to.tier),
+		Date:                date,
+		AcquireByHash:       true,
+		NoSupportForArchAll: "Packages",
+		Architectures:       []string{string(all)},
+		Components:          []string{component},
+		Files:               u.release(changed),
+	}
+	for _, a := range u.arches {
+		release.Architectures = append(release.Architectures, string(a))
+	}
+	if r.cfg.BaseURL != "" {
+		release.Snapshots = r.cfg.BaseURL + "/" + snapshotDir(to.tier, "@SNAPSHOTID@") + "/"
+	}
+	return release
+}
+
+// encodeRelease returns the text of a Release that names its snapshot.
+func encodeRelease(release *deb.Release, snapshot string) []byte {
+	text := string(release.Encode())
+	return []byte(strings.Replace(text, "\nSHA256:", "\n"+snapshotField+": "+snapshot+"\nSHA256:", 1))
+}
+
+// stage makes the folder of the new snapshot, complete and signed, and beside it
+// the signed files of the live suite. What did not change is linked from the
+// state before.
+func (r *Repo) stage(ctx context.Context, d *disk, to target, before *state, release *deb.Release, changed []rendered) error {
+	id := snapshotID(release.Date)
+	dist := path.Join(workDir(to.tier), id, "dists", to.suite)
+	if err := d.mkdir(dist); err != nil {
+		return err
+	}
+	fresh := map[string]rendered{}
+	for _, c := range changed {
+		fresh[c.Name] = c
+	}
+	for _, f := range release.Files {
+		hashed := path.Join(dist, byHash(f))
+		if err := d.mkdir(path.Dir(hashed)); err != nil {
+			return err
+		}
+		if _, err := os.Lstat(d.path(hashed)); err == nil {
+			// two names with the same content
+		} else if c, ok := fresh[f.Name]; ok {
+			if err := d.write(hashed, c.data, release.Date); err != nil {
+				return err
+			}
+		} else if err := d.link(filepath.Join(before.dir, byHash(f)), hashed); err != nil {
+			return err
+		}
+		if err := d.link(d.path(hashed), path.Join(dist, f.Name)); err != nil {
+			return err
+		}
+	}
+	if err := r.linkSuites(d, to, path.Join(workDir(to.tier), id)); err != nil {
+		return err
+	}
+	live := *release
+	live.ValidUntil = release.Date.Add(r.cfg.Validity)
+	if err := d.mkdir(liveStage(to.tier)); err != nil {
+		return err
+	}
+	return r.sign(ctx, d, d.path(dist), release.Date, map[string][]byte{
+		dist:               encodeRelease(release, id),
+		liveStage(to.tier): encodeRelease(&live, id),
+	})
+}
+
+// liveStage returns the folder in which the next signed files of a live suite
+// wait, below the root.
+func liveStage(tier ashlar.Tier) string { return path.Join(workDir(tier), "live") }
+
+// sign signs Release files at the same time and writes each, with its signatures,
+// into its folder. listed is where the files are that they list.
+func (r *Repo) sign(ctx context.Context, d *disk, listed string, date time.Time, releases map[string][]byte) error {
+	dirs := slices.Sorted(maps.Keys(releases))
+	signed := make([][3][]byte, len(dirs))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, dir := range dirs {
+		g.Go(func() error {
+			inRelease, detached, err := r.cfg.Signer.SignRelease(ctx, listed, releases[dir], date)
+			signed[i] = [3][]byte{releases[dir], detached, inRelease}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for i, dir := range dirs {
+		for k, name := range []string{"Release", "Release.gpg", "InRelease"} {
+			if err := d.write(path.Join(dir, name), signed[i][k], date); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// linkSuites adds to a snapshot the links to the pool and to the snapshots of
+// the tier's other suites as they are.
+func (r *Repo) linkSuites(d *disk, to target, stage string) error {
+	if err := d.symlink("../../pool", path.Join(stage, "pool")); err != nil {
+		return err
+	}
+	suites, err := names(d.path(path.Join(tierDir(to.tier), "dists")))
+	if err != nil {
+		return err
+	}
+	for _, other := range suites {
+		if other == to.suite {
+			continue
+		}
+		live, err := readState(d.path(distDir(to.tier, other)))
+		if err != nil {
+			return err
+		}
+		if live.snapshot == "" {
+			continue
+		}
+		link := path.Join("../..", live.snapshot, "dists", other)
+		if err := d.symlink(link, path.Join(stage, "dists", other)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// goLive puts what stage made in place: the indexes by digest, then the snapshot,
+// then the indexes by name, then the signed files. Whatever of it a crash keeps,
+// each InRelease there is names only what is there as well.
+func (r *Repo) goLive(d *disk, to target, release *deb.Release) error {
+	id := snapshotID(release.Date)
+	stage, final := path.Join(workDir(to.tier), id), snapshotDir(to.tier, id)
+	dist := distDir(to.tier, to.suite)
+	for _, f := range release.Files {
+		hashed := path.Join(dist, byHash(f))
+		if _, err := os.Lstat(d.path(hashed)); err == nil {
+			continue
+		}
+		if err := d.mkdir(path.Dir(hashed)); err != nil {
+			return err
+		}
+		if err := d.link(d.path(path.Join(stage, "dists", to.suite, byHash(f))), hashed); err != nil {
+			return err
+		}
+	}
+	if err := d.mkdir(path.Dir(final)); err != nil {
+		return err
+	}
+	if err := d.sync(); err != nil {
+		return err
+	}
+	if err := d.rename(stage, final); err != nil {
+		return err
+	}
+	for _, f := range release.Files {
+		if err := d.replace(d.path(path.Join(dist, byHash(f))), path.Join(dist, f.Name)); err != nil {
+			return err
+		}
+	}
+	return r.swap(d, to)
+}
+
+// swap moves the signed files that wait into the live suite, InRelease last.
+func (r *Repo) swap(d *disk, to target) error {
+	stage, dist := liveStage(to.tier), distDir(to.tier, to.suite)
+	for _, name := range []string{"Release", "Release.gpg"} {
+		if err := d.rename(path.Join(stage, name), path.Join(dist, name)); err != nil {
+			return err
+		}
+	}
+	if err := d.sync(); err != nil {
+		return err
+	}
+	if err := d.rename(path.Join(stage, "InRelease"), path.Join(dist, "InRelease")); err != nil {
+		return err
+	}
+	return d.sync()
+}

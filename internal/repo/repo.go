@@ -1,0 +1,225 @@
+// Package repo keeps Debian repositories in a plain folder that any web server
+// can serve: one for each tier, with a pool of immutable files, suites of signed
+// indexes over it, and a snapshot of every state that was ever published.
+//
+// The signed indexes are the whole state. A publish reads what the live
+// InRelease names, by digest, merges the new source sets in, and writes what
+// changed; there is no database beside it that could say something else.
+//
+//	<root>/deb/<tier>/dists/<suite>/…           the live indexes, InRelease last
+//	<root>/deb/<tier>/pool/main/b/bzip2/…       packages, sources, attestations
+//	<root>/deb/<tier>/snapshot/<id>/dists/…     indexes as they were; pool is a link
+//	<root>/deb/<tier>/locks/<sha256>.json       locks of what was published
+//	<root>/sources/sha256/<hex>                 every file that such a lock names
+//	<root>/.state/…                             not to be served: locks between writers, work in progress
+package repo
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/blob"
+	"github.com/ashlar-project/ashlar/internal/fault"
+)
+
+const (
+	component = "main"
+	all       = ashlar.Arch("all")
+	stateDir  = ".state"
+)
+
+// A Signer signs Release files. It may be another process: dir is a folder with
+// every file that the Release lists, so that it can check what it signs.
+type Signer interface {
+	// SignRelease returns the clear-signed Release and an armoured detached
+	// signature over it, each by one key or, while a key is being replaced, by
+	// several.
+	SignRelease(ctx context.Context, dir string, release []byte, now time.Time) (inRelease, detached []byte, err error)
+}
+
+// Blobs is where the content of source sets is. If it also has a method
+// Path(ashlar.Digest) string, files are hard-linked from there when the file
+// system allows it.
+type Blobs interface {
+	Open(ctx context.Context, d ashlar.Digest) (blob.Blob, error)
+}
+
+// A Config says where a repository is and how it presents itself. Root, Blobs
+// and Signer must be set to publish; Root alone is enough to read.
+type Config struct {
+	Root   string
+	Blobs  Blobs
+	Signer Signer
+
+	Origin        string        // of every Release, for pinning; "Ashlar" if ""
+	BaseURL       string        // public address of Root, for the Snapshots field; none if ""
+	Validity      time.Duration // of a live Release; seven days if 0
+	Architectures []ashlar.Arch // of every suite; amd64 if none
+
+	// Hook, for tests, is called before every change on the disk; an error from
+	// it stops everything, as a crash would.
+	Hook func(op, path string) error
+}
+
+// A Repo is a repository. Its methods may be called concurrently and by several
+// processes: writers of one tier wait for each other.
+type Repo struct{ cfg Config }
+
+// Open returns the repository that cfg describes. The root is made when
+// something is published.
+func Open(cfg Config) (*Repo, error) {
+	if cfg.Root == "" {
+		return nil, fault.New(fault.Invalid, "a repository needs a folder").Fix("name one in the configuration")
+	}
+	root, err := filepath.Abs(cfg.Root)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Root = root
+	if cfg.Origin == "" {
+		cfg.Origin = "Ashlar"
+	}
+	if strings.ContainsAny(cfg.Origin, "\n\r,\"") {
+		return nil, fault.New(fault.Invalid, "%q is not a name for an origin", cfg.Origin).Fix("use one line without commas and quotes")
+	}
+	if cfg.Validity == 0 {
+		cfg.Validity = 7 * 24 * time.Hour
+	}
+	if len(cfg.Architectures) == 0 {
+		cfg.Architectures = []ashlar.Arch{"amd64"}
+	}
+	if cfg.BaseURL != "" {
+		if cfg.BaseURL, err = baseURL(cfg.BaseURL); err != nil {
+			return nil, err
+		}
+	}
+	return &Repo{cfg: cfg}, nil
+}
+
+// Root returns the folder of the repository.
+func (r *Repo) Root() string { return r.cfg.Root }
+
+// workers is how many files are read or compressed at a time.
+func workers() int { return max(2, runtime.GOMAXPROCS(0)) }
+
+// tierDir returns the folder of a tier, below the root.
+func tierDir(tier ashlar.Tier) string { return path.Join("deb", string(tier)) }
+
+// distDir returns the folder of a live suite, below the root.
+func distDir(tier ashlar.Tier, suite string) string {
+	return path.Join(tierDir(tier), "dists", suite)
+}
+
+// snapshotDir returns the folder of a snapshot, below the root.
+func snapshotDir(tier ashlar.Tier, id string) string {
+	return path.Join(tierDir(tier), "snapshot", id)
+}
+
+// checkNames refuses names that are not plain words, which would be dangerous as
+// parts of a path.
+func checkNames(tier ashlar.Tier, suite string) error {
+	if !suiteForm.MatchString(string(tier)) {
+		return fault.New(fault.Invalid, "%q is not a name for a tier", string(tier)).Fix("use lower-case letters, digits, . + -")
+	}
+	if !suiteForm.MatchString(suite) {
+		return fault.New(fault.Invalid, "%q is not a name for a suite", suite).Fix("use lower-case letters, digits, . + -")
+	}
+	return nil
+}
+
+// writing runs f while no other writer, of this or another process, changes the
+// tier. It starts with an empty folder for work in progress.
+func (r *Repo) writing(ctx context.Context, tier ashlar.Tier, f func(*disk) error) error {
+	d := newDisk(r.cfg.Root, r.cfg.Hook)
+	defer d.close()
+	if err := os.MkdirAll(r.cfg.Root, 0o755); err != nil {
+		return writeFault(err)
+	}
+	if err := d.mkdir(workDir(tier)); err != nil {
+		return writeFault(err)
+	}
+	unlock, err := lock(ctx, d.path(path.Join(stateDir, tierDir(tier), "lock")))
+	if err != nil {
+		return writeFault(err)
+	}
+	defer unlock()
+	if err := empty(d.path(workDir(tier))); err != nil {
+		return writeFault(err)
+	}
+	return writeFault(f(d))
+}
+
+// workDir returns the folder for a tier's work in progress, below the root.
+func workDir(tier ashlar.Tier) string { return path.Join(stateDir, tierDir(tier), "work") }
+
+// empty removes what a writer that died left in its folder.
+func empty(dir string) error {
+	left, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range left {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lockPoll is how often a writer looks whether the other one is done.
+const lockPoll = 20 * time.Millisecond
+
+// lock takes the lock file, waiting for whoever has it until ctx ends.
+func lock(ctx context.Context, name string) (unlock func(), err error) {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	tick := time.NewTicker(lockPoll)
+	defer tick.Stop()
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			f.Close()
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, fault.New(fault.Unavailable, "another publish is still running: %w", ctx.Err()).At(name, 0)
+		case <-tick.C:
+		}
+	}
+}
+
+// writeFault gives an error of the file system a kind and a remedy; a fault
+// stays as it is.
+func writeFault(err error) error {
+	var f *fault.Error
+	switch {
+	case err == nil || errors.As(err, &f):
+		return err
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return fault.New(fault.Unavailable, "the disk of the repository is full: %w", err).
+			Fix("make room and publish again; what is live was not changed")
+	case errors.Is(err, fs.ErrPermission):
+		return fault.New(fault.Denied, "the repository cannot be written: %w", err).Fix("run as the user that owns its folder")
+	}
+	return err
+}
+
+// Origin returns the Origin that every Release has, by which apt pins.
+func (r *Repo) Origin() string { return r.cfg.Origin }

@@ -1,0 +1,135 @@
+package repo
+
+import (
+	"context"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/fault"
+)
+
+// Resign signs every live suite again that has used up half of its validity,
+// with a new date and the same content, and returns their names, "tier/suite".
+// Called more often than half the validity it keeps all suites valid.
+func (r *Repo) Resign(ctx context.Context, now time.Time) ([]string, error) {
+	list, err := r.Suites()
+	if err != nil {
+		return nil, err
+	}
+	var done []string
+	for _, s := range list {
+		if s.Err == nil && s.ValidUntil.Sub(now) > r.cfg.Validity/2 {
+			continue
+		}
+		if err := r.ResignSuite(ctx, s.Tier, s.Suite, now); err != nil {
+			return done, err
+		}
+		done = append(done, string(s.Tier)+"/"+s.Suite)
+	}
+	return done, nil
+}
+
+// ResignSuite signs a live suite again at once, as is needed after a change of
+// keys.
+func (r *Repo) ResignSuite(ctx context.Context, tier ashlar.Tier, suite string, now time.Time) error {
+	if err := checkNames(tier, suite); err != nil {
+		return err
+	}
+	return r.writing(ctx, tier, func(d *disk) error {
+		dist := distDir(tier, suite)
+		live, err := readState(d.path(dist))
+		if err != nil {
+			return err
+		}
+		if live.release == nil {
+			return fault.New(fault.NotFound, "nothing is published in suite %s of tier %s", suite, tier)
+		}
+		date := now.UTC().Truncate(time.Second)
+		if !date.After(live.release.Date) {
+			date = live.release.Date.Add(time.Second)
+		}
+		if date.After(now.Add(ahead)) {
+			return fault.New(fault.Unavailable, "the live Release is dated %s, it is %s now",
+				live.release.Date.Format(time.RFC3339), now.UTC().Format(time.RFC3339)).Fix("check the clock")
+		}
+		live.release.Date, live.release.ValidUntil = date, date.Add(r.cfg.Validity)
+		if err := d.mkdir(liveStage(tier)); err != nil {
+			return err
+		}
+		listed := d.path(path.Join(snapshotDir(tier, live.snapshot), "dists", suite))
+		release := map[string][]byte{liveStage(tier): encodeRelease(live.release, live.snapshot)}
+		if err := r.sign(ctx, d, listed, date, release); err != nil {
+			return err
+		}
+		if err := d.sync(); err != nil {
+			return err
+		}
+		return r.swap(d, target{tier, suite})
+	})
+}
+
+// A Suite is what is known of one live suite.
+type Suite struct {
+	Tier       ashlar.Tier
+	Suite      string
+	Date       time.Time // of its Release, UTC
+	ValidUntil time.Time
+	Snapshot   string // id of the snapshot with the same content
+	Err        error  // why it cannot be read, else nil
+}
+
+// Suites returns every live suite, sorted by tier and name.
+func (r *Repo) Suites() ([]Suite, error) {
+	tiers, err := names(path.Join(r.cfg.Root, "deb"))
+	if err != nil {
+		return nil, err
+	}
+	var list []Suite
+	for _, tier := range tiers {
+		suites, err := names(path.Join(r.cfg.Root, tierDir(ashlar.Tier(tier)), "dists"))
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range suites {
+			s := Suite{Tier: ashlar.Tier(tier), Suite: name}
+			live, err := readState(path.Join(r.cfg.Root, distDir(s.Tier, name)))
+			switch {
+			case err != nil:
+				s.Err = err
+			case live.release == nil:
+				continue // the first publish is not done
+			default:
+				s.Date, s.ValidUntil, s.Snapshot = live.release.Date, live.release.ValidUntil, live.snapshot
+			}
+			list = append(list, s)
+		}
+	}
+	return list, nil
+}
+
+// Snapshots returns the ids of a tier's snapshots, oldest first.
+func (r *Repo) Snapshots(tier ashlar.Tier) ([]string, error) {
+	if err := checkNames(tier, "any"); err != nil {
+		return nil, err
+	}
+	return snapshotIDs(path.Join(r.cfg.Root, tierDir(tier), "snapshot"))
+}
+
+// SnapshotAt returns the id of the newest snapshot of a tier that is not younger
+// than the given id, or fault.NotFound.
+func (r *Repo) SnapshotAt(tier ashlar.Tier, id string) (string, error) {
+	ids, err := r.Snapshots(tier)
+	if err != nil {
+		return "", err
+	}
+	at, exact := slices.BinarySearch(ids, id)
+	switch {
+	case exact:
+		return id, nil
+	case at == 0:
+		return "", fault.New(fault.NotFound, "tier %s has no snapshot from %s or before", tier, id)
+	}
+	return ids[at-1], nil
+}

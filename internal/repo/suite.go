@@ -1,0 +1,233 @@
+package repo
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/deb"
+	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/pgp"
+)
+
+// snapshotField is the field of a Release of ours that names the snapshot with
+// the same indexes.
+const snapshotField = "X-Snapshot-Id"
+
+// maxIndex bounds the bytes of one index that is read back.
+const maxIndex = 2 << 30
+
+// A state is what a suite holds, by its InRelease.
+type state struct {
+	dir      string       // absolute; where the indexes are
+	release  *deb.Release // nil if nothing was ever published
+	snapshot string
+}
+
+// readState reads the InRelease in the folder. No InRelease is an empty state.
+func readState(dir string) (*state, error) {
+	b, err := os.ReadFile(path.Join(dir, "InRelease"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return &state{dir: dir}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return parseState(dir, b)
+}
+
+// parseState reads the InRelease of the folder.
+func parseState(dir string, b []byte) (*state, error) {
+	s := &state{dir: dir}
+	name := path.Join(dir, "InRelease")
+	plain, signed, err := pgp.Unwrap(b)
+	if err != nil || !signed {
+		return nil, damaged(name, "it is not a clear-signed file: %w", err)
+	}
+	if s.release, err = deb.ParseRelease(plain); err != nil {
+		return nil, damaged(name, "%w", err)
+	}
+	s.snapshot = string(deb.StanzaField(plain, snapshotField))
+	if !isSnapshotID(s.snapshot) {
+		return nil, damaged(name, "%s %q is not the id of a snapshot", snapshotField, s.snapshot)
+	}
+	return s, nil
+}
+
+func damaged(file, format string, args ...any) error {
+	return fault.New(fault.Internal, format, args...).At(file, 0).
+		Fix("the repository was changed by something else; rebuild its indexes from the pool")
+}
+
+// file returns the digest and size of an index as the Release lists it.
+func (s *state) file(name string) (ashlar.File, bool) {
+	if s.release == nil {
+		return ashlar.File{}, false
+	}
+	return s.release.File(name)
+}
+
+// read returns the content of an index, nil if there is none. It is found by its
+// digest, so that a crash while names were being changed does no harm.
+func (s *state) read(name string) ([]byte, error) {
+	f, ok := s.file(name)
+	if !ok {
+		return nil, nil
+	}
+	at := path.Join(s.dir, byHash(f))
+	if f.Size > maxIndex {
+		return nil, damaged(at, "an index of %d bytes, at most %d are read", f.Size, int64(maxIndex))
+	}
+	b, err := os.ReadFile(at)
+	if err != nil {
+		return nil, damaged(at, "%w", err)
+	}
+	if sum := sha256.Sum256(b); hex.EncodeToString(sum[:]) != f.Digest.Hex() {
+		return nil, damaged(at, "the content of the index does not have the digest that the InRelease lists")
+	}
+	return b, nil
+}
+
+// byHash returns the path of an index by its digest, below the suite.
+func byHash(f ashlar.File) string {
+	return path.Join(path.Dir(f.Name), "by-hash", "SHA256", f.Digest.Hex())
+}
+
+// The indexes of a suite. A name is a path below the suite.
+const (
+	sourcesIndex     = component + "/source/Sources"
+	translationIndex = component + "/i18n/Translation-en"
+)
+
+func packagesIndex(arch ashlar.Arch) string {
+	return component + "/binary-" + string(arch) + "/Packages"
+}
+
+func udebIndex(arch ashlar.Arch) string {
+	return component + "/debian-installer/binary-" + string(arch) + "/Packages"
+}
+
+func contentsIndex(arch ashlar.Arch) string { return component + "/Contents-" + string(arch) }
+
+// forms returns the suffixes under which an index is published.
+func forms(index string) []string {
+	if strings.Contains(index, "/Contents-") {
+		return []string{"", ".gz"}
+	}
+	return []string{"", ".gz", ".xz"}
+}
+
+// A rendered index is one that changed: a new content for a name.
+type rendered struct {
+	ashlar.File
+	data []byte
+}
+
+// render compresses an index into all its forms and takes over what it can from
+// the forms that the state has. An index that did not change gives nothing.
+func (s *state) render(name string, t *text) ([]rendered, error) {
+	out := []rendered{newRendered(name, t.plain)}
+	if f, ok := s.file(name); ok && f == out[0].File {
+		return nil, nil
+	}
+	for _, form := range forms(name)[1:] {
+		old, err := s.read(name + form)
+		if err != nil {
+			return nil, err
+		}
+		compress := gzipText
+		if form == ".xz" {
+			compress = xzText
+		}
+		data, err := compress(t, old)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, newRendered(name+form, data))
+	}
+	return out, nil
+}
+
+// renderAll renders several indexes at a time.
+func (s *state) renderAll(texts map[string]*text) ([]rendered, error) {
+	indexes := slices.Sorted(maps.Keys(texts))
+	parts := make([][]rendered, len(indexes))
+	var g errgroup.Group
+	g.SetLimit(workers())
+	for i, name := range indexes {
+		g.Go(func() (err error) {
+			parts[i], err = s.render(name, texts[name])
+			return err
+		})
+	}
+	err := g.Wait()
+	return slices.Concat(parts...), err
+}
+
+func newRendered(name string, data []byte) rendered {
+	return rendered{ashlar.File{Name: name, Digest: ashlar.DigestOf(data), Size: int64(len(data))}, data}
+}
+
+// liveSources returns the version of every source package that an index of
+// Sources lists.
+func liveSources(sources []byte) map[string]string {
+	live := map[string]string{}
+	for e := range entries(sources) {
+		live[string(e.name)] = string(e.field("Version"))
+	}
+	return live
+}
+
+// names returns the suites or tiers below a folder: what has an ordinary name
+// and is a folder.
+func names(dir string) ([]string, error) {
+	list, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, e := range list {
+		if e.IsDir() && suiteForm.MatchString(e.Name()) {
+			found = append(found, e.Name())
+		}
+	}
+	slices.Sort(found)
+	return found, nil
+}
+
+// snapshotIDs returns the ids of the snapshots in a folder, oldest first.
+func snapshotIDs(dir string) ([]string, error) {
+	list, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, e := range list {
+		if isSnapshotID(e.Name()) {
+			ids = append(ids, e.Name())
+		}
+	}
+	slices.Sort(ids)
+	return ids, nil
+}
+
+func isSnapshotID(s string) bool {
+	t, err := time.Parse(snapshotTime, s)
+	return err == nil && t.Format(snapshotTime) == s
+}

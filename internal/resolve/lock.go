@@ -1,0 +1,219 @@
+package resolve
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/archive"
+	"github.com/ashlar-project/ashlar/internal/catalog"
+	"github.com/ashlar-project/ashlar/internal/deb"
+	"github.com/ashlar-project/ashlar/internal/fault"
+)
+
+// Lock pins all inputs of a definition that was expanded for a target, and
+// brings them into the store of the world. The same definition and world give
+// the same lock, byte for byte. Errors name the place in the definition.
+func Lock(ctx context.Context, def *catalog.Expanded, w World) (*ashlar.Lock, error) {
+	l := &locker{World: w, def: def, found: map[string]*archive.SourceRef{}, unavailable: map[ID]bool{}}
+	for _, i := range w.Indexes {
+		l.index(i)
+	}
+	own, err := l.local(ctx, def.Definition.Path)
+	if err != nil {
+		return nil, err
+	}
+	lock := &ashlar.Lock{Format: ashlar.LockFormat, Inputs: ashlar.Inputs{
+		Definition: own, Target: def.Target, Vars: maps.Clone(def.Vars),
+	}}
+	if lock.Inputs.Vars == nil {
+		lock.Inputs.Vars = map[string]string{}
+	}
+	main := make([]*archive.SourceRef, len(def.Builds))
+	for i := range def.Builds {
+		if main[i], err = l.mainSource(ctx, &def.Builds[i]); err != nil {
+			return nil, err
+		}
+		addSourceVars(lock.Inputs.Vars, i, main[i])
+	}
+	for _, f := range def.Definition.Includes {
+		lock.Inputs.Vars["include."+f.Name] = string(f.Digest)
+	}
+	bound, err := def.BindEach(Values(lock, len(def.Builds)))
+	if err != nil {
+		return nil, err
+	}
+	for i := range bound.Builds {
+		in, err := l.build(ctx, &bound.Builds[i], main[i])
+		if err != nil {
+			return nil, err
+		}
+		lock.Inputs.Builds = append(lock.Inputs.Builds, *in)
+	}
+	lock.Inputs.Indexes, lock.Inputs.Notes = l.indexes, l.notes
+	slices.Sort(lock.Inputs.Notes)
+	lock.Inputs.Notes = slices.Compact(lock.Inputs.Notes)
+	return lock, nil
+}
+
+// locker is the state of making one lock.
+type locker struct {
+	World
+	def         *catalog.Expanded
+	found       map[string]*archive.SourceRef // by debsrc address
+	unavailable map[ID]bool                   // packages that the pool turned out not to have
+	indexes     []ashlar.Index                // sorted by URI, each once
+	notes       []string
+}
+
+func (l *locker) note(format string, args ...any) {
+	l.notes = append(l.notes, fmt.Sprintf(format, args...))
+}
+
+// index records that the lock rests on a signed index.
+func (l *locker) index(i ashlar.Index) {
+	at, found := slices.BinarySearchFunc(l.indexes, i, func(a, b ashlar.Index) int {
+		return cmp.Or(strings.Compare(a.URI, b.URI), strings.Compare(string(a.Digest), string(b.Digest)))
+	})
+	if !found {
+		l.indexes = slices.Insert(l.indexes, at, i)
+	}
+}
+
+// mainSource returns the source package that a build is of: the first debsrc
+// without a file among its files; nil if there is none.
+func (l *locker) mainSource(ctx context.Context, b *catalog.Build) (*archive.SourceRef, error) {
+	for _, f := range b.Files {
+		if !IsDebSrc(f.URL) {
+			continue
+		}
+		d, err := ParseDebSrc(f.URL)
+		if err != nil {
+			return nil, at(err, f.Pos)
+		}
+		if d.File != "" {
+			continue
+		}
+		ref, err := l.find(ctx, d, all)
+		return ref, at(err, f.Pos)
+	}
+	return nil, nil
+}
+
+func all(string) bool { return true }
+
+// build pins the inputs of one build.
+func (l *locker) build(ctx context.Context, b *catalog.Build, main *archive.SourceRef) (*ashlar.BuildInputs, error) {
+	if err := supported(b); err != nil {
+		return nil, err
+	}
+	sources, err := l.sources(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	named, err := l.anchorDscs(ctx, sources)
+	if err != nil {
+		return nil, at(err, b.Pos)
+	}
+	if main != nil {
+		named = main.Package
+	}
+	root, err := l.root(ctx, b, named)
+	if err != nil {
+		return nil, err
+	}
+	return &ashlar.BuildInputs{Name: b.Name, Root: *root, Sources: sources}, nil
+}
+
+// supported refuses by name what a build may ask for in the open format but
+// cannot be locked yet.
+func supported(b *catalog.Build) error {
+	for what, used := range map[string]bool{
+		"uses": b.Uses != "", "matrix": len(b.Matrix) > 0, "contents.artifacts": len(b.Artifacts) > 0,
+		"contents.repositories": len(b.Repositories) > 0,
+	} {
+		if used {
+			return fault.New(fault.Invalid, "build %q has %s, which is not supported yet", b.Name, what).At(b.File, b.Line).
+				Fix("build it from packages and files")
+		}
+	}
+	return nil
+}
+
+// at gives an error a place in the definition. The kind stays; an error that
+// names another file keeps that too, in its words.
+func at(err error, pos catalog.Pos) error {
+	if err == nil {
+		return nil
+	}
+	return fault.New(fault.KindOf(err), "%w", err).At(pos.File, pos.Line)
+}
+
+// sourceVarNames are the variables that a source package gives a build.
+var sourceVarNames = []string{catalog.SourceName, catalog.SourceVersion, catalog.SourceUpstreamVersion, catalog.SourceDsc}
+
+// addSourceVars writes the variables of a build's source package. Those of the
+// first build that has one stand under their own names; a later build with
+// other values has them under "builds.N.", counted from 0.
+func addSourceVars(vars map[string]string, build int, ref *archive.SourceRef) {
+	if ref == nil {
+		return
+	}
+	dsc, _ := ref.Package.Dsc()
+	for i, value := range []string{ref.Package.Name, ref.Package.Version, deb.SplitVersion(ref.Package.Version).Upstream, dsc.Name} {
+		name := sourceVarNames[i]
+		if old, ok := vars[name]; ok && old != value {
+			name = "builds." + strconv.Itoa(build) + "." + name
+		}
+		vars[name] = value
+	}
+}
+
+// Values returns, for each of n builds, what the variables of later stages stand
+// for under a lock: the input of catalog's BindEach.
+func Values(lock *ashlar.Lock, n int) []map[string]string {
+	list := make([]map[string]string, max(1, n))
+	for i := range list {
+		v := map[string]string{catalog.SourceDir: ashlar.SourceDir, catalog.TargetDir: ashlar.TargetDir}
+		for _, name := range sourceVarNames {
+			value, ok := lock.Inputs.Vars["builds."+strconv.Itoa(i)+"."+name]
+			if !ok {
+				value, ok = lock.Inputs.Vars[name]
+			}
+			if ok {
+				v[name] = value
+			}
+		}
+		list[i] = v
+	}
+	return list
+}
+
+// Fresh reports with a fault.Conflict error that a lock is not one of the given
+// definition as it is now: the definition, a file that it includes, or the
+// target has changed.
+func Fresh(lock *ashlar.Lock, def *catalog.Expanded) error {
+	stale := func(what string) error {
+		return fault.New(fault.Conflict, "the lock is of another %s", what).At(def.Definition.Path, 0).Fix("make the lock again")
+	}
+	in := &lock.Inputs
+	switch {
+	case in.Definition.Digest != def.Definition.Digest:
+		return stale("version of the definition")
+	case in.Target != def.Target:
+		return stale("target: " + in.Target.String())
+	case len(in.Builds) != len(def.Builds):
+		return stale("number of builds")
+	}
+	for _, f := range def.Definition.Includes {
+		if in.Vars["include."+f.Name] != string(f.Digest) {
+			return stale("version of " + f.Name)
+		}
+	}
+	return nil
+}

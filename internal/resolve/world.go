@@ -1,0 +1,58 @@
+package resolve
+
+import (
+	"context"
+	"time"
+
+	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/archive"
+	"github.com/ashlar-project/ashlar/internal/blob"
+	"github.com/ashlar-project/ashlar/internal/deb"
+	"github.com/ashlar-project/ashlar/internal/source"
+)
+
+// A World is all that a lock is made from besides the definition.
+type World struct {
+	// Universe has the packages for build roots, and Indexes are the signed
+	// indexes that it was read from.
+	Universe Universe
+	Indexes  []ashlar.Index
+	// PackageURI returns the address by alias of a package of the universe.
+	PackageURI func(*deb.Package) string
+	// Archive finds source packages and says who vouches for a .dsc.
+	Archive Archive
+	// Fetcher brings files into Store.
+	Fetcher Fetcher
+	Store   blob.Store
+	Now     time.Time
+	// PlanOnly leaves out the fetching of packages and of Debian sources. What the
+	// pool does not have of a root's packages is then not noticed.
+	PlanOnly bool
+}
+
+// An Archive knows the source packages of signed indexes. *archive.Archive is one.
+type Archive interface {
+	Sources(ctx context.Context, suite, name string, now time.Time) ([]archive.SourceRef, error)
+	AnchorDsc(ctx context.Context, d ashlar.Distro, dsc ashlar.Digest, now time.Time) (ashlar.Anchor, error)
+}
+
+// A Fetcher brings files into the blob store. *source.Fetcher is one.
+type Fetcher interface {
+	Fetch(ctx context.Context, req source.Request) (ashlar.Material, error)
+	FetchChecksum(ctx context.Context, uri, name string) (ashlar.Digest, ashlar.Material, error)
+	Git(ctx context.Context, uri, commit string) (ashlar.Material, error)
+	Exists(ctx context.Context, uri string) (bool, error)
+}
+
+// NewWorld returns the world of a target as an archive and a fetcher have it at
+// a time. Errors are those of reading the indexes.
+func NewWorld(ctx context.Context, a *archive.Archive, f *source.Fetcher, t ashlar.Target, now time.Time) (World, error) {
+	u, err := a.Universe(ctx, t, now)
+	if err != nil {
+		return World{}, err
+	}
+	return World{
+		Universe: u, Indexes: u.Indexes(), PackageURI: u.PoolURI,
+		Archive: a, Fetcher: f, Store: f.Store, Now: now,
+	}, nil
+}

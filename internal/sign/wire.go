@@ -1,0 +1,195 @@
+package sign
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ashlar-project/ashlar/internal/fault"
+)
+
+// maxFrame bounds one message between a caller and the signer, in bytes.
+const maxFrame = 128 << 20
+
+// A Handler answers one kind of request beside the keys. It must not sign bytes
+// that the request holds, only what it worked out itself from files.
+type Handler func(ctx context.Context, s *Session, request json.RawMessage) (response any, err error)
+
+// A Session is what handlers work with.
+type Session struct {
+	Keys *Keys
+	// Separate is true if this process has a user of its own. See Public.
+	Separate bool
+}
+
+// Serving says what a signer serves.
+type Serving struct {
+	Dir      string             // the keys folder
+	Handlers map[string]Handler // by the name of the request; "release" is there always
+}
+
+// hello is the first message to the signer.
+type hello struct {
+	Passphrase []byte `json:"passphrase,omitempty"`
+}
+
+type request struct {
+	Verb string          `json:"verb"`
+	Body json.RawMessage `json:"body"`
+}
+
+type response struct {
+	Body  json.RawMessage `json:"body,omitempty"`
+	Error *wireError      `json:"error,omitempty"`
+}
+
+// A wireError is a fault.Error on its way between processes.
+type wireError struct {
+	Kind   fault.Kind `json:"kind"`
+	File   string     `json:"file,omitempty"`
+	Line   int        `json:"line,omitempty"`
+	What   string     `json:"what"`
+	Remedy string     `json:"remedy,omitempty"`
+}
+
+func toWire(err error) *wireError {
+	var f *fault.Error
+	if errors.As(err, &f) {
+		return &wireError{Kind: f.Kind, File: f.File, Line: f.Line, What: f.What, Remedy: f.Remedy}
+	}
+	return &wireError{Kind: fault.KindOf(err), What: err.Error()}
+}
+
+func (w *wireError) fault() error {
+	return &fault.Error{Kind: w.Kind, File: w.File, Line: w.Line, What: w.What, Remedy: w.Remedy}
+}
+
+// ServeSigner is the signer process: it opens the keys with the passphrase that
+// the first message brings, and answers requests, one at a time, until in ends.
+// Messages are JSON with a length of four bytes, big-endian, before it.
+func ServeSigner(ctx context.Context, in io.Reader, out io.Writer, s Serving) error {
+	// No other process of this user may look into the memory of this one.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fault.New(fault.Internal, "protect the signer's memory: %w", err)
+	}
+	return serve(ctx, in, out, s, separated())
+}
+
+func serve(ctx context.Context, in io.Reader, out io.Writer, s Serving, separate bool) error {
+	var first hello
+	if err := readFrame(in, &first); err != nil {
+		return err
+	}
+	keys, err := Open(s.Dir, first.Passphrase)
+	if err != nil {
+		return writeFrame(out, response{Error: toWire(err)})
+	}
+	return answer(ctx, in, out, &Session{Keys: keys, Separate: separate}, s.Handlers)
+}
+
+// answer greets with the public keys and answers requests until in ends.
+func answer(ctx context.Context, in io.Reader, out io.Writer, s *Session, handlers map[string]Handler) error {
+	public, err := s.Keys.Public()
+	if err != nil {
+		return writeFrame(out, response{Error: toWire(err)})
+	}
+	public.Separate = s.Separate
+	if err := reply(out, public, nil); err != nil {
+		return err
+	}
+	for {
+		var r request
+		if err := readFrame(in, &r); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		handler, ok := handlers[r.Verb]
+		if r.Verb == verbRelease {
+			handler, ok = handleRelease, true
+		}
+		var body any
+		err := error(fault.New(fault.Internal, "the signer does not know the request %q", r.Verb))
+		if ok {
+			body, err = handler(ctx, s, r.Body)
+		}
+		if err := reply(out, body, err); err != nil {
+			return err
+		}
+	}
+}
+
+func reply(out io.Writer, body any, err error) error {
+	if err != nil {
+		return writeFrame(out, response{Error: toWire(err)})
+	}
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return writeFrame(out, response{Error: toWire(err)})
+	}
+	return writeFrame(out, response{Body: raw})
+}
+
+// separated reports whether this process has a user of its own: not root's, and
+// not that of the process that started it.
+func separated() bool {
+	var parent unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d", os.Getppid()), &parent); err != nil {
+		return false
+	}
+	return os.Geteuid() != 0 && int(parent.Uid) != os.Geteuid()
+}
+
+func writeFrame(w io.Writer, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if len(body) > maxFrame {
+		return fault.New(fault.Invalid, "a message of more than %d bytes for the signer", maxFrame)
+	}
+	frame := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), uint32(len(body)))
+	_, err = w.Write(append(frame, body...))
+	return err
+}
+
+func readFrame(r io.Reader, v any) error {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return err
+	}
+	n := binary.BigEndian.Uint32(head[:])
+	if n > maxFrame {
+		return fault.New(fault.Invalid, "a message of %d bytes, at most %d are allowed", n, maxFrame)
+	}
+	body, err := io.ReadAll(io.LimitReader(r, int64(n)))
+	if err != nil {
+		return err
+	}
+	if len(body) < int(n) {
+		return io.ErrUnexpectedEOF
+	}
+	return json.Unmarshal(body, v)
+}
+
+const verbRelease = "release"
+
+// A releaseRequest asks for a signed Release.
+type releaseRequest struct {
+	Dir     string    `json:"dir"`
+	Release []byte    `json:"release"`
+	Now     time.Time `json:"now"`
+}
+
+// A releaseResponse holds both forms of a signed Release.
+type releaseResponse struct {
+	InRelease []byte `json:"inRelease"`
+	Detached  []byte `json:"detached"`
+}

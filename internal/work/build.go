@@ -1,0 +1,163 @@
+package work
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/attest"
+	"github.com/ashlar-project/ashlar/internal/blob"
+	"github.com/ashlar-project/ashlar/internal/build"
+	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/gate"
+	"github.com/ashlar-project/ashlar/internal/resolve"
+	"github.com/ashlar-project/ashlar/internal/source"
+)
+
+// Build returns the record of a definition built, judged and attested, and
+// whether it was known already. A record whose gate refused comes with an error
+// of kind fault.Policy.
+func (s *Shop) Build(ctx context.Context, ref Ref, opts BuildOptions) (*Record, bool, error) {
+	p, err := s.Plan(ctx, ref, opts)
+	if err != nil {
+		return nil, false, err
+	}
+	key := p.Plan.Key()
+	if !opts.Fresh {
+		if r, err := s.load(key); err == nil && r.Verdict.Passed && len(r.Bundles) > 0 {
+			s.report(Event{Subject: ref.File(), Stage: "build", State: Cached})
+			return r, true, s.setLatest(ref.Path, p.Lock.Inputs.Target, key)
+		}
+	}
+	r := &Record{Lock: p.Lock}
+	if r.Definition, err = s.definition(ctx, p.Lock); err != nil {
+		return nil, false, err
+	}
+	if r.Result, err = s.compile(ctx, ref, p, opts); err != nil {
+		return nil, false, err
+	}
+	if r.Verdict, err = s.judge(ctx, ref.File(), p, r.Result); err != nil {
+		return nil, false, err
+	}
+	refused := gate.Failure(r.Verdict)
+	if refused == nil {
+		if r.Bundles, err = s.attest(ctx, ref, r); err != nil {
+			return nil, false, err
+		}
+	}
+	if err := s.save(r); err != nil {
+		return nil, false, err
+	}
+	if refused != nil {
+		return r, false, refused
+	}
+	return r, false, s.setLatest(ref.Path, p.Lock.Inputs.Target, key)
+}
+
+// definition returns the bytes of the definition that a lock names.
+func (s *Shop) definition(ctx context.Context, lock *ashlar.Lock) ([]byte, error) {
+	return blob.ReadAll(ctx, s.Store, lock.Inputs.Definition.Digest, 1<<20)
+}
+
+// compile runs the plan.
+func (s *Shop) compile(ctx context.Context, ref Ref, p *Planned, opts BuildOptions) (res *ashlar.Result, err error) {
+	done := s.stage(ref.File(), "build")
+	defer func() { done("", false, err) }()
+	vary := opts.Vary
+	vary.Fresh = vary.Fresh || opts.Fresh
+	r, err := s.runner(ctx, ref.File(), "build", vary)
+	if err != nil {
+		return nil, err
+	}
+	log, err := s.logFile(ref, p.Lock.Inputs.Target.Arch)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	r.Log = log
+	if res, err = r.Run(ctx, p.Plan); fault.Is(err, fault.Failed) {
+		err = fault.New(fault.Failed, "%w", err).At(ref.File(), 0).Fix("the whole log is %s", log.Name())
+	}
+	return res, err
+}
+
+// judge lets the gate look at a result.
+func (s *Shop) judge(ctx context.Context, subject string, p *Planned, res *ashlar.Result) (v *ashlar.Verdict, err error) {
+	done := s.stage(subject, "gate")
+	defer func() {
+		detail := ""
+		if v != nil {
+			detail = fmt.Sprintf("%d checks", len(v.Checks))
+		}
+		done(detail, false, err)
+	}()
+	world, err := resolve.NewWorld(ctx, s.Archive, s.Fetcher, p.Lock.Inputs.Target, s.Now())
+	if err != nil {
+		return nil, err
+	}
+	c, err := gate.Prepare(ctx, world, res)
+	if err != nil {
+		return nil, err
+	}
+	if c.Dsc, err = s.dsc(ctx, p.Lock, res); err != nil {
+		return nil, err
+	}
+	for _, b := range p.Definition.Builds {
+		c.Profiles = append(c.Profiles, strings.Fields(b.Environment["DEB_BUILD_PROFILES"])...)
+		for _, step := range b.Pipeline {
+			c.Profiles = append(c.Profiles, strings.Fields(step.Environment["DEB_BUILD_PROFILES"])...)
+		}
+	}
+	r, err := s.runner(ctx, subject, "gate", build.Variation{})
+	if err != nil {
+		return nil, err
+	}
+	return gate.Judge(ctx, r, c)
+}
+
+// dsc returns the description of the source package that was built: the one that
+// the build wrote, or the pinned one.
+func (s *Shop) dsc(ctx context.Context, lock *ashlar.Lock, res *ashlar.Result) ([]byte, error) {
+	const maxDsc = 1 << 20
+	for _, f := range res.Files {
+		if filepath.Ext(f.Name) == ".dsc" {
+			return blob.ReadAll(ctx, s.Store, f.Digest, maxDsc)
+		}
+	}
+	for _, b := range lock.Inputs.Builds {
+		for _, src := range b.Sources {
+			if filepath.Ext(src.Name) == ".dsc" {
+				return blob.ReadAll(ctx, s.Store, src.Digest, maxDsc)
+			}
+		}
+	}
+	return nil, nil
+}
+
+// attest asks the signer for statements about every package.
+func (s *Shop) attest(ctx context.Context, ref Ref, r *Record) (bundles map[string][]byte, err error) {
+	done := s.stage(ref.File(), "attest")
+	defer func() { done(fmt.Sprintf("%d bundles", len(bundles)), false, err) }()
+	k, err := s.keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return attest.Sign(ctx, k, r.evidence(ctx, ref, s.Now()))
+}
+
+// evidence returns what is known of the build, for the signer and for policy.
+func (r *Record) evidence(ctx context.Context, ref Ref, now time.Time) *attest.Evidence {
+	return &attest.Evidence{
+		Definition: attest.Definition{Path: ref.Path, Content: r.Definition, Catalog: catalogState(ctx, ref.Root)},
+		Lock:       r.Lock, Result: r.Result, Gate: r.Verdict, Now: now.UTC(),
+	}
+}
+
+// catalogState says which commit of which repository a catalog is at.
+func catalogState(ctx context.Context, root string) attest.Catalog {
+	r := source.RevisionOf(ctx, root)
+	return attest.Catalog{URI: r.URI, Commit: r.Commit, Dirty: r.Dirty}
+}

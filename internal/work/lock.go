@@ -1,0 +1,170 @@
+package work
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+
+	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/build"
+	"github.com/ashlar-project/ashlar/internal/catalog"
+	"github.com/ashlar-project/ashlar/internal/durable"
+	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/resolve"
+)
+
+// BuildOptions say how a definition is built.
+type BuildOptions struct {
+	Arch   string          // "" for amd64
+	Relock bool            // resolve inputs anew even if there is a lock
+	Fresh  bool            // run the steps even if their result is known
+	Vary   build.Variation // conditions other than the usual ones
+}
+
+func (o *BuildOptions) arch() ashlar.Arch {
+	if o.Arch == "" {
+		return "amd64"
+	}
+	return ashlar.Arch(o.Arch)
+}
+
+// A Planned is a definition with its lock and plan.
+type Planned struct {
+	Definition *catalog.Expanded
+	Lock       *ashlar.Lock
+	Plan       *build.Plan
+}
+
+// Plan returns the lock and the plan of a definition.
+func (s *Shop) Plan(ctx context.Context, ref Ref, opts BuildOptions) (*Planned, error) {
+	def, err := expand(ref, opts.arch())
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range def.Builds {
+		for _, step := range b.Pipeline {
+			if err := step.Supported(); err != nil { // before anything is fetched
+				return nil, err
+			}
+		}
+	}
+	lock, err := s.lock(ctx, ref, def, opts.Relock)
+	if err != nil {
+		return nil, err
+	}
+	return s.planned(def, lock)
+}
+
+// planned binds a definition to its lock and plans it.
+func (s *Shop) planned(def *catalog.Expanded, lock *ashlar.Lock) (*Planned, error) {
+	bound, err := def.BindEach(resolve.Values(lock, len(def.Builds)))
+	if err != nil {
+		return nil, err
+	}
+	plan, err := build.NewPlan(bound, lock, s.Plans)
+	if err != nil {
+		return nil, err
+	}
+	return &Planned{Definition: bound, Lock: lock, Plan: plan}, nil
+}
+
+// expand loads a definition and expands it for the one target that it has with
+// the architecture.
+func expand(ref Ref, arch ashlar.Arch) (*catalog.Expanded, error) {
+	def, err := catalog.Load(ref.Root, ref.Path)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range def.Targets() {
+		if t.Arch == arch {
+			return def.Expand(t)
+		}
+	}
+	return nil, fault.New(fault.Invalid, "the definition is not for %s", arch).At(ref.File(), 0).Fix("add linux/%s to platforms, or build for another architecture", arch)
+}
+
+// lock returns a lock of the definition whose files are all in the store: the
+// one committed beside it, the one that an earlier run kept, or a new one.
+func (s *Shop) lock(ctx context.Context, ref Ref, def *catalog.Expanded, anew bool) (*ashlar.Lock, error) {
+	arch := def.Target.Arch
+	kept := s.path("locks", slug(ref.Path)+"."+string(arch)+".json")
+	if !anew {
+		for _, file := range []string{ref.LockFile(arch), kept} {
+			if lock := s.usable(ctx, ref, def, file); lock != nil {
+				return lock, nil
+			}
+		}
+	}
+	lock, err := s.resolve(ctx, ref, def)
+	if err != nil {
+		return nil, err
+	}
+	b, err := lock.Encode()
+	if err != nil {
+		return nil, err
+	}
+	if err := durable.MkdirAll(s.path("locks"), 0o755); err != nil {
+		return nil, err
+	}
+	return lock, durable.WriteFile(kept, b, 0o644)
+}
+
+// usable returns the lock in a file if it is one of this definition and all its
+// files can be had, else nil; why not is reported, since the build goes on with
+// other inputs then.
+func (s *Shop) usable(ctx context.Context, ref Ref, def *catalog.Expanded, file string) *ashlar.Lock {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var lock *ashlar.Lock
+	if err == nil {
+		lock, err = ashlar.DecodeLock(b)
+	}
+	if err == nil {
+		err = resolve.Fresh(lock, def)
+	}
+	if err == nil {
+		err = resolve.Check(ctx, lock, def, resolve.World{Fetcher: s.Fetcher, Store: s.Store, Now: s.Now()})
+	}
+	if err != nil {
+		s.report(Event{Subject: ref.File(), Stage: "lock", State: Noted, Detail: file + " is not used: " + err.Error()})
+		return nil
+	}
+	return lock
+}
+
+// resolve makes a new lock.
+func (s *Shop) resolve(ctx context.Context, ref Ref, def *catalog.Expanded) (lock *ashlar.Lock, err error) {
+	done := s.stage(ref.File(), "lock")
+	defer func() { done("", false, err) }()
+	world, err := resolve.NewWorld(ctx, s.Archive, s.Fetcher, def.Target, s.Now())
+	if err != nil {
+		return nil, err
+	}
+	if lock, err = resolve.Lock(ctx, def, world); err != nil {
+		return nil, err
+	}
+	for _, n := range lock.Inputs.Notes {
+		s.report(Event{Subject: ref.File(), Stage: "lock", State: Noted, Detail: n})
+	}
+	return lock, nil
+}
+
+// WriteLock makes a new lock and writes it beside the definition.
+func (s *Shop) WriteLock(ctx context.Context, ref Ref, arch ashlar.Arch) (*ashlar.Lock, error) {
+	def, err := expand(ref, arch)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := s.resolve(ctx, ref, def)
+	if err != nil {
+		return nil, err
+	}
+	b, err := lock.Encode()
+	if err != nil {
+		return nil, err
+	}
+	return lock, durable.WriteFile(ref.LockFile(arch), b, 0o644)
+}

@@ -1,0 +1,120 @@
+package work
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/durable"
+	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/gate"
+	"github.com/ashlar-project/ashlar/internal/repo"
+	"github.com/ashlar-project/ashlar/internal/sign"
+)
+
+// PublishOptions say where to publish and what may be.
+type PublishOptions struct {
+	Tier                 ashlar.Tier
+	Base                 string // public address of the repositories
+	Arch                 string // "" for amd64
+	AllowUnauthenticated bool   // even what came of a source that nothing vouches for
+}
+
+// Publication is one suite that was published to.
+type Publication struct {
+	Tier     ashlar.Tier `json:"tier"`
+	Suite    string      `json:"suite"`
+	Sets     int         `json:"sets"`
+	Snapshot string      `json:"snapshot"`
+	Changed  []string    `json:"changed,omitempty"`
+}
+
+// Publish puts the newest record of each definition into the suite of its
+// release. Everything is checked before anything is written.
+func (s *Shop) Publish(ctx context.Context, refs []Ref, opts PublishOptions) (done []Publication, err error) {
+	if opts.Arch == "" {
+		opts.Arch = "amd64"
+	}
+	bySuite := map[string][]repo.SourceSet{}
+	for _, ref := range refs {
+		suite, set, err := s.sourceSet(ctx, ref, opts)
+		if err != nil {
+			return nil, err
+		}
+		bySuite[suite] = append(bySuite[suite], *set)
+	}
+	r, err := s.Repo(opts.Base)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.publishKeys(); err != nil {
+		return nil, err
+	}
+	for _, suite := range slices.Sorted(maps.Keys(bySuite)) {
+		end := s.stage(fmt.Sprintf("%s/%s", opts.Tier, suite), "publish")
+		p, err := r.Publish(ctx, opts.Tier, suite, bySuite[suite], s.Now())
+		if err != nil {
+			end("", false, err)
+			return done, err
+		}
+		end(fmt.Sprintf("%d source sets, snapshot %s", len(bySuite[suite]), p.Snapshot), len(p.Changed) == 0, nil)
+		done = append(done, Publication{Tier: opts.Tier, Suite: suite, Sets: len(bySuite[suite]), Snapshot: p.Snapshot, Changed: p.Changed})
+	}
+	return done, nil
+}
+
+// sourceSet returns what the newest record of a definition publishes, and the
+// suite, or why it must not be published.
+func (s *Shop) sourceSet(ctx context.Context, ref Ref, opts PublishOptions) (string, *repo.SourceSet, error) {
+	def, err := expand(ref, ashlar.Arch(opts.Arch))
+	if err != nil {
+		return "", nil, err
+	}
+	r, err := s.Latest(ref.Path, def.Target)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := gate.Failure(r.Verdict); err != nil {
+		return "", nil, err
+	}
+	policy := s.Config.Publish
+	policy.AllowUnauthenticated = policy.AllowUnauthenticated || opts.AllowUnauthenticated
+	if err := policy.CheckPublish(r.evidence(ctx, ref, s.Now())); err != nil {
+		return "", nil, err
+	}
+	suite := def.Target.Distro.Codename()
+	if suite == "" {
+		return "", nil, fault.New(fault.Invalid, "there is no Debian suite for %s", def.Target.Distro).At(ref.File(), 0)
+	}
+	set := &repo.SourceSet{Arch: def.Target.Arch, Files: r.Result.Files, Lock: r.Lock}
+	for _, name := range slices.Sorted(maps.Keys(r.Bundles)) {
+		f, err := s.Store.Put(ctx, bytes.NewReader(r.Bundles[name]), "")
+		if err != nil {
+			return "", nil, err
+		}
+		f.Name = name
+		set.Bundles = append(set.Bundles, f)
+	}
+	return suite, set, nil
+}
+
+// publishKeys puts the public keys where clients find them.
+func (s *Shop) publishKeys() error {
+	pub, err := sign.ReadPublic(s.KeysDir())
+	if err != nil {
+		return err
+	}
+	dir := s.path("repo", "keys")
+	if err := durable.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for name, b := range map[string][]byte{sign.AttestationPub: pub.Attestation, sign.RepositoryPub: pub.Repository} {
+		if err := durable.WriteFile(s.path("repo", "keys", name), b, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,145 @@
+package work
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/attest"
+	"github.com/ashlar-project/ashlar/internal/build"
+	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/repo"
+	"github.com/ashlar-project/ashlar/internal/resolve"
+	"github.com/ashlar-project/ashlar/internal/source"
+)
+
+// A Comparison says how a package that was built again compares with the one at
+// hand.
+type Comparison struct {
+	File      string        `json:"file"`
+	Identical bool          `json:"identical"`
+	Want      ashlar.Digest `json:"want"`
+	Got       ashlar.Digest `json:"got"`
+	Key       ashlar.Digest `json:"key"` // of the plan that was run
+	// Siblings are the other files of the same build, as they came out this time.
+	Siblings []ashlar.File `json:"siblings,omitempty"`
+}
+
+// Rebuild builds a package again from its provenance alone: the definition and
+// the lock are in it, and everything that the lock names is in the store, on its
+// mirror, or below from, the base of a repository that keeps sources ("" for
+// none). The steps really run. The provenance must have been verified.
+func (s *Shop) Rebuild(ctx context.Context, file ashlar.File, p *attest.ReadyProvenance, from string, vary build.Variation) (*Comparison, error) {
+	lock := p.Internal.Lock
+	if err := s.gather(ctx, lock, p.External.Definition.Content, from); err != nil {
+		return nil, err
+	}
+	planned, err := s.replan(lock, p)
+	if err != nil {
+		return nil, err
+	}
+	vary.Fresh = true
+	done := s.stage(file.Name, "rebuild")
+	r, err := s.runner(ctx, file.Name, "rebuild", vary)
+	if err != nil {
+		return nil, err
+	}
+	res, err := r.Run(ctx, planned.Plan)
+	done("", false, err)
+	if err != nil {
+		return nil, err
+	}
+	c := &Comparison{File: file.Name, Want: file.Digest, Key: res.Key}
+	for _, f := range res.Files {
+		if f.Name == file.Name {
+			c.Got, c.Identical = f.Digest, f.Digest == file.Digest
+		} else {
+			c.Siblings = append(c.Siblings, f)
+		}
+	}
+	if c.Got == "" {
+		return c, fault.New(fault.Failed, "building from the provenance made no file of this name").At(file.Name, 0)
+	}
+	return c, nil
+}
+
+// gather brings every file of a lock into the store.
+func (s *Shop) gather(ctx context.Context, lock *ashlar.Lock, definition, from string) error {
+	if _, err := s.Store.Put(ctx, strings.NewReader(definition), lock.Inputs.Definition.Digest); err != nil {
+		return err
+	}
+	if from != "" {
+		for _, m := range lock.Materials() {
+			if _, err := s.Store.Stat(ctx, m.Digest); err == nil {
+				continue
+			}
+			uri := strings.TrimSuffix(from, "/") + "/" + repo.SourcePath(m.Digest)
+			if _, err := s.Fetcher.Fetch(ctx, source.Request{URI: uri, Name: m.Name, Digest: m.Digest, Size: m.Size}); err != nil && !fault.Is(err, fault.NotFound) {
+				return err
+			}
+		}
+	}
+	return resolve.Check(ctx, lock, nil, resolve.World{Fetcher: s.Fetcher, Store: s.Store, Now: s.Now()})
+}
+
+// replan plans the definition that a provenance carries under its lock, and
+// refuses one whose plan is not the one that the provenance names: this program
+// would then not build what was built.
+func (s *Shop) replan(lock *ashlar.Lock, p *attest.ReadyProvenance) (*Planned, error) {
+	path := filepath.FromSlash(p.External.Definition.Path)
+	if !filepath.IsLocal(path) {
+		return nil, fault.New(fault.Denied, "the provenance names a definition outside of its catalog: %q", path)
+	}
+	root, err := os.MkdirTemp(s.path("tmp"), "rebuild-")
+	if err != nil {
+		return nil, fault.New(fault.Internal, "%w", err)
+	}
+	defer os.RemoveAll(root)
+	if err := os.MkdirAll(filepath.Join(root, filepath.Dir(path)), 0o700); err != nil {
+		return nil, fault.New(fault.Internal, "%w", err)
+	}
+	if err := os.WriteFile(filepath.Join(root, path), []byte(p.External.Definition.Content), 0o600); err != nil {
+		return nil, fault.New(fault.Internal, "%w", err)
+	}
+	def, err := expand(Ref{Root: root, Path: filepath.ToSlash(path)}, lock.Inputs.Target.Arch)
+	if err != nil {
+		return nil, err
+	}
+	planned, err := s.planned(def, lock)
+	if err != nil {
+		return nil, err
+	}
+	if got := planned.Plan.Key(); got != p.Internal.Plan {
+		return nil, fault.New(fault.Conflict, "this version of Ashlar plans other steps (%s) than those that were run (%s)", got.Short(), p.Internal.Plan.Short()).
+			Fix("rebuild with the version that the provenance names")
+	}
+	return planned, nil
+}
+
+// Provenance returns what the provenance among the bundles says, without
+// checking its signature; the record is our own.
+func (r *Record) Provenance(file string) (*attest.ReadyProvenance, error) {
+	b, ok := r.Bundles[attest.BundleName(file, "provenance")]
+	if !ok {
+		return nil, fault.New(fault.NotFound, "no provenance of %s", file)
+	}
+	return attest.OpenProvenance(bytes.NewReader(b))
+}
+
+// Level says in words which level the attestations claim.
+func (r *Record) Level() string {
+	for _, f := range r.Result.Debs() {
+		p, err := r.Provenance(f.Name)
+		switch {
+		case err != nil:
+			return "not attested"
+		case p.Builder == attest.BuilderL3:
+			return "SLSA Build L3"
+		}
+		return "SLSA Build L2"
+	}
+	return "not attested"
+}

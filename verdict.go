@@ -1,0 +1,28 @@
+package ashlar
+
+// A Verdict is what the gate found out about a build's output.
+type Verdict struct {
+	Passed  bool    `json:"passed"`
+	Checks  []Check `json:"checks"`
+	Indexes []Index `json:"indexes,omitempty"` // the snapshot that the checks were made on
+}
+
+// A Check is one thing that the gate looked at.
+type Check struct {
+	Name    string `json:"name"`    // "whole source set", "install", "upgrade"
+	Subject string `json:"subject"` // the package
+	Outcome string `json:"outcome"` // CheckPassed or CheckFailed
+	Detail  string `json:"detail,omitempty"`
+}
+
+// The outcomes of a check.
+const (
+	CheckPassed = "passed"
+	CheckFailed = "failed"
+)
+
+// Add appends a check; one that failed fails the verdict.
+func (v *Verdict) Add(c Check) {
+	v.Checks = append(v.Checks, c)
+	v.Passed = v.Passed && c.Outcome == CheckPassed
+}
