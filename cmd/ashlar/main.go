@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -27,6 +28,7 @@ func main() {
 // run runs the program and returns its exit code; the meaning of codes is in
 // package fault and in the help of the root command.
 func run() int {
+	log.SetOutput(io.Discard) // of libraries; what matters comes back as an error
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	a := &app{out: os.Stdout, err: os.Stderr, now: time.Now}

@@ -1,9 +1,123 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
 	"github.com/spf13/cobra"
+
+	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/repo"
+	"github.com/ashlar-project/ashlar/internal/serve"
+	"github.com/ashlar-project/ashlar/internal/sign"
 )
 
+// resignEvery is how often the server looks whether a suite must be signed again.
+const resignEvery = 6 * time.Hour
+
 func (a *app) serveCommand() *cobra.Command {
-	return &cobra.Command{Use: "serve"}
+	var l serve.Listener
+	var base, addrFile, log string
+	var resign bool
+	c := &cobra.Command{
+		Use: "serve", Short: "serve the repositories over HTTP",
+		Long: `Serve the repositories of the state folder: packages and indexes under /deb/TIER,
+public keys under /keys, a one-file sources list under /deb/TIER/SUITE.sources, and
+the state of health under /healthz. With --resign the live suites are signed again
+in good time, so that they never expire.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			logger, err := accessLog(a, log)
+			if err != nil {
+				return err
+			}
+			l.Log = logger
+			l.Ready = func(addr net.Addr) {
+				fmt.Fprintf(a.err, "serving on %s\n", addr)
+				if addrFile != "" {
+					if err := os.WriteFile(addrFile, []byte(addr.String()), 0o644); err != nil {
+						logger.Error("cannot write the address file", "error", err)
+					}
+				}
+			}
+			return a.serve(c.Context(), l, base, resign)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&l.Addr, "listen", "127.0.0.1:8080", "address to listen on; port 0 takes a free one")
+	f.StringVar(&l.CertFile, "tls-cert", "", "certificate, PEM; with it TLS is spoken")
+	f.StringVar(&l.KeyFile, "tls-key", "", "key of the certificate, PEM")
+	f.StringVar(&base, "base-url", "", "public address; else that of each request")
+	f.StringVar(&addrFile, "address-file", "", "write the address listened on to this file")
+	f.StringVar(&log, "access-log", "-", "file for the access log, JSON lines; - is standard error, empty is none")
+	f.BoolVar(&resign, "resign", false, "sign live suites again before they expire; needs the keys")
+	return c
+}
+
+// accessLog returns the logger for requests.
+func accessLog(a *app, file string) (*slog.Logger, error) {
+	switch file {
+	case "":
+		return slog.New(slog.DiscardHandler), nil
+	case "-":
+		return slog.New(slog.NewJSONHandler(a.err, nil)), nil
+	}
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, fault.New(fault.Denied, "open the access log: %w", err).Fix("name a file that you may write with --access-log")
+	}
+	a.closers = append(a.closers, f.Close)
+	return slog.New(slog.NewJSONHandler(f, nil)), nil
+}
+
+// serve serves until the context ends.
+func (a *app) serve(ctx context.Context, l serve.Listener, base string, resign bool) error {
+	s, err := a.shop()
+	if err != nil {
+		return err
+	}
+	r, err := s.Repo(base)
+	if err != nil {
+		return err
+	}
+	keys := map[string][]byte{}
+	for _, name := range []string{sign.AttestationPub, sign.RepositoryPub} {
+		b, err := os.ReadFile(filepath.Join(s.RepoDir(), "keys", name))
+		if err != nil {
+			return fault.New(fault.NotFound, "nothing was published yet: %w", err).Fix("run: ashlar publish DEFINITION")
+		}
+		keys[name] = b
+	}
+	h, err := serve.New(serve.Config{Repo: r, ArchiveKey: keys[sign.RepositoryPub], Keys: keys, BaseURL: base, Log: l.Log, Now: a.now})
+	if err != nil {
+		return err
+	}
+	if resign {
+		go keepSigned(ctx, r, l.Log, a.now)
+	}
+	return l.Run(ctx, h)
+}
+
+// keepSigned signs the live suites again from time to time.
+func keepSigned(ctx context.Context, r *repo.Repo, log *slog.Logger, now func() time.Time) {
+	tick := time.NewTicker(resignEvery)
+	defer tick.Stop()
+	for {
+		done, err := r.Resign(ctx, now())
+		if err != nil {
+			log.Error("signing again failed", "error", err)
+		} else if len(done) > 0 {
+			log.Info("signed again", "suites", done)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }

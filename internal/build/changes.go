@@ -8,18 +8,19 @@ import (
 	"github.com/ashlar-project/ashlar/internal/fault"
 )
 
-// listChanges adds the file names that a .changes lists to the set.
-func listChanges(root *os.Root, rel string, listed map[string]bool) error {
+// listed returns the file names that a .changes or .dsc lists.
+func listed(root *os.Root, rel string) ([]string, error) {
 	f, err := root.Open(rel)
 	if err != nil {
-		return fault.New(fault.Internal, "read build output: %w", err)
+		return nil, fault.New(fault.Internal, "read build output: %w", err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
 	if err != nil {
-		return fault.New(fault.Internal, "read build output: %w", err)
+		return nil, fault.New(fault.Internal, "read build output: %w", err)
 	}
 	in := false
+	var names []string
 	for line := range strings.Lines(string(b)) {
 		switch {
 		case strings.HasPrefix(line, "Checksums-Sha256:"):
@@ -28,9 +29,9 @@ func listChanges(root *os.Root, rel string, listed map[string]bool) error {
 			in = false
 		case in:
 			if f := strings.Fields(line); len(f) == 3 {
-				listed[f[2]] = true
+				names = append(names, f[2])
 			}
 		}
 	}
-	return nil
+	return names, nil
 }

@@ -111,7 +111,7 @@ func (r *Runner) gather(ctx context.Context, dir string) ([]ashlar.File, error) 
 	if err != nil {
 		return nil, err
 	}
-	listed := map[string]bool{}
+	lists := map[string][]string{} // what each .changes and .dsc names
 	var files []ashlar.File
 	for _, p := range found {
 		rel, err := filepath.Rel(dir, p)
@@ -125,14 +125,14 @@ func (r *Runner) gather(ctx context.Context, dir string) ([]ashlar.File, error) 
 		if f == nil {
 			continue
 		}
-		if strings.HasSuffix(f.Name, ".changes") {
-			if err := listChanges(root, rel, listed); err != nil {
+		if strings.HasSuffix(f.Name, ".changes") || strings.HasSuffix(f.Name, ".dsc") {
+			if lists[f.Name], err = listed(root, rel); err != nil {
 				return nil, err
 			}
 		}
 		files = append(files, *f)
 	}
-	return made(files, listed), nil
+	return made(files, lists), nil
 }
 
 // store puts one output into the store; it returns nil for what is no plain file.
@@ -161,15 +161,27 @@ func (r *Runner) store(ctx context.Context, root *os.Root, rel string) (*ashlar.
 }
 
 // made leaves out the files that were placed, not made: a source file counts
-// only if a .changes lists it.
-func made(files []ashlar.File, listed map[string]bool) []ashlar.File {
+// only if a .changes names it, or the .dsc that a .changes names.
+func made(files []ashlar.File, lists map[string][]string) []ashlar.File {
+	named := map[string]bool{}
+	for list, names := range lists {
+		if filepath.Ext(list) != ".changes" {
+			continue
+		}
+		for _, n := range names {
+			named[n] = true
+			for _, of := range lists[n] {
+				named[of] = true
+			}
+		}
+	}
 	var kept []ashlar.File
 	for _, f := range files {
 		switch filepath.Ext(f.Name) {
 		case ".deb", ".udeb", ".changes", ".buildinfo":
 			kept = append(kept, f)
 		default:
-			if listed[f.Name] {
+			if named[f.Name] {
 				kept = append(kept, f)
 			}
 		}

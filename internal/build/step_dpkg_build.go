@@ -25,12 +25,15 @@ exec setpriv --reuid="$uid" --regid="$uid" --clear-groups --inh-caps=-all --boun
 // BuildUID is the user and group that packages are compiled as.
 const BuildUID = 1000
 
+// dpkgBuildWith are the parameters of dpkg/build.
+type dpkgBuildWith struct {
+	Args    string          `yaml:"args"`
+	Options catalog.Strings `yaml:"options"`
+}
+
 // dpkgBuild plans dpkg/build: compile, test and pack a Debian source.
 func dpkgBuild(s *catalog.Step) (*Step, error) {
-	var with struct {
-		Args    string          `yaml:"args"`
-		Options catalog.Strings `yaml:"options"`
-	}
+	var with dpkgBuildWith
 	if err := catalog.DecodeWith(*s, &with); err != nil {
 		return nil, err
 	}
@@ -44,4 +47,25 @@ func dpkgBuild(s *catalog.Step) (*Step, error) {
 	script := fmt.Sprintf("OPTIONS=%s\n", quote(strings.Join(with.Options, " ")))
 	script += fmt.Sprintf(buildScript, BuildUID, ashlar.SourceDir, strings.Join(args, " "))
 	return &Step{Script: script, Shell: "sh"}, nil
+}
+
+// ArchOnly reports whether a definition asks dpkg for the packages of the
+// architecture alone, without those that fit every architecture.
+func ArchOnly(def *catalog.Expanded) bool {
+	only := false
+	for _, b := range def.Builds {
+		for _, s := range b.Pipeline {
+			var with dpkgBuildWith
+			if s.Uses != "dpkg/build@v1" || catalog.DecodeWith(s, &with) != nil {
+				continue
+			}
+			for _, a := range strings.Fields(with.Args) {
+				types, named := strings.CutPrefix(a, "--build=")
+				if a == "-B" || named && !strings.Contains(types, "all") && !strings.Contains(types, "full") && !strings.Contains(types, "binary") {
+					only = true
+				}
+			}
+		}
+	}
+	return only
 }

@@ -28,6 +28,9 @@ type Case struct {
 	Dsc []byte
 	// Profiles are the build profiles that were active.
 	Profiles []string
+	// ArchOnly says that the definition leaves out, on purpose, the packages that
+	// fit every architecture; the verdict names them.
+	ArchOnly bool
 	// Set is what the build made, Packages its binary packages.
 	Set      []ashlar.File
 	Packages []Package

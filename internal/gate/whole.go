@@ -3,6 +3,7 @@ package gate
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/ashlar-project/ashlar"
@@ -14,6 +15,10 @@ import (
 func wholeSet(c *Case) []ashlar.Check {
 	check := ashlar.Check{Name: "whole source set", Subject: c.source(), Outcome: ashlar.CheckPassed}
 	want, err := expected(c.Dsc, c.Target.Arch, c.Profiles)
+	var left []string
+	if c.ArchOnly {
+		want, left = split(want)
+	}
 	if err != nil {
 		check.Outcome, check.Detail = ashlar.CheckFailed, err.Error()
 		return []ashlar.Check{check}
@@ -29,9 +34,9 @@ func wholeSet(c *Case) []ashlar.Check {
 		}
 	}
 	var missing []string
-	for _, name := range want {
-		if !have[name] {
-			missing = append(missing, name)
+	for _, w := range want {
+		if !have[w.name] {
+			missing = append(missing, w.name)
 		}
 	}
 	if len(missing) > 0 {
@@ -40,6 +45,9 @@ func wholeSet(c *Case) []ashlar.Check {
 		return []ashlar.Check{check}
 	}
 	check.Detail = fmt.Sprintf("all %d binary packages that the source lists are there", len(want))
+	if len(left) > 0 {
+		check.Detail += "; the definition builds for the architecture alone and leaves out " + strings.Join(left, ", ")
+	}
 	return []ashlar.Check{check}
 }
 
@@ -52,25 +60,42 @@ func (c *Case) source() string {
 	return p.Get("Source") + " " + p.Get("Version")
 }
 
-// expected returns the names of the binary packages that a .dsc lists in
-// Package-List for an architecture and build profiles. A .dsc without the field
-// expects nothing.
-func expected(dsc []byte, arch ashlar.Arch, profiles []string) ([]string, error) {
+// A wanted package is one that the source says it makes.
+type wanted struct {
+	name string
+	all  bool // it fits every architecture
+}
+
+// split separates the packages of the architecture from the names of the others.
+func split(list []wanted) (arch []wanted, all []string) {
+	for _, w := range list {
+		if w.all {
+			all = append(all, w.name)
+		} else {
+			arch = append(arch, w)
+		}
+	}
+	return arch, all
+}
+
+// expected returns the binary packages that a .dsc lists in Package-List for an
+// architecture and build profiles. A .dsc without the field expects nothing.
+func expected(dsc []byte, arch ashlar.Arch, profiles []string) ([]wanted, error) {
 	p, err := deb.ParseParagraph(dsc)
 	if err != nil {
 		return nil, err
 	}
-	var names []string
+	var list []wanted
 	for line := range strings.Lines(p.Get("Package-List")) {
 		f := strings.Fields(line)
 		if len(f) < 4 {
 			continue
 		}
 		if listed(f[4:], arch, profiles) {
-			names = append(names, f[0])
+			list = append(list, wanted{f[0], slices.Contains(f[4:], "arch=all")})
 		}
 	}
-	return names, nil
+	return list, nil
 }
 
 // listed reports whether a Package-List entry is built here: its arch= names the

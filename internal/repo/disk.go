@@ -133,6 +133,8 @@ func (d *disk) rename(from, to string) error {
 
 // sync waits until everything done so far is on the disk.
 func (d *disk) sync() error {
+	T("pre-sync")
+	defer T("sync")
 	dirs := slices.Sorted(maps.Keys(d.dirs))
 	bulk := d.bulk || len(dirs) > many
 	d.dirs, d.bulk = map[string]bool{}, false

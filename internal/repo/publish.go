@@ -43,11 +43,13 @@ func (r *Repo) Publish(ctx context.Context, tier ashlar.Tier, suite string, sets
 	if err := checkNames(tier, suite); err != nil {
 		return nil, err
 	}
+	T("")
 	loaded, err := readSets(ctx, r.cfg.Blobs, sets)
 	if err != nil {
 		return nil, err
 	}
 	var done *Published
+	T("readSets")
 	err = r.writing(ctx, tier, func(d *disk) error {
 		before, err := readState(d.path(distDir(tier, suite)))
 		if err != nil {
@@ -72,7 +74,9 @@ type target struct {
 // publish makes an update live: first the files that indexes will name, then a
 // snapshot of the new indexes, then these by digest, then by name, InRelease last.
 func (r *Repo) publish(ctx context.Context, d *disk, to target, u *update, now time.Time) (*Published, error) {
+	T("newUpdate")
 	changed, err := u.build()
+	T("build")
 	if err != nil {
 		return nil, err
 	}
@@ -84,6 +88,7 @@ func (r *Repo) publish(ctx context.Context, d *disk, to target, u *update, now t
 			}
 		}
 	}
+	T("place")
 	if len(changed) == 0 && u.before.snapshot != "" {
 		return &Published{Date: u.before.release.Date, Snapshot: u.before.snapshot}, d.sync()
 	}
@@ -95,9 +100,11 @@ func (r *Repo) publish(ctx context.Context, d *disk, to target, u *update, now t
 	if err := r.stage(ctx, d, to, u.before, release, changed); err != nil {
 		return nil, err
 	}
+	T("stage")
 	if err := r.goLive(d, to, release); err != nil {
 		return nil, err
 	}
+	T("live")
 	done := &Published{Date: date, Snapshot: snapshotID(date)}
 	for _, c := range changed {
 		done.Changed = append(done.Changed, c.Name)
@@ -205,6 +212,7 @@ func (r *Repo) stage(ctx context.Context, d *disk, to target, before *state, rel
 			return err
 		}
 	}
+	T("stage-files")
 	if err := r.linkSuites(d, to, path.Join(workDir(to.tier), id)); err != nil {
 		return err
 	}
@@ -239,6 +247,7 @@ func (r *Repo) sign(ctx context.Context, d *disk, listed string, date time.Time,
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	T("signed")
 	for i, dir := range dirs {
 		for k, name := range []string{"Release", "Release.gpg", "InRelease"} {
 			if err := d.write(path.Join(dir, name), signed[i][k], date); err != nil {
@@ -329,4 +338,15 @@ func (r *Repo) swap(d *disk, to target) error {
 		return err
 	}
 	return d.sync()
+}
+
+var t0 time.Time
+
+func T(s string) {
+	if s == "" {
+		println()
+	} else {
+		print(s, " ", time.Since(t0).Microseconds(), "  ")
+	}
+	t0 = time.Now()
 }

@@ -3,9 +3,11 @@ package resolve
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -35,7 +37,10 @@ func TestConformance(t *testing.T) {
 				c := newConformance(t, filepath.Join(dir, suite), suite)
 				c.base(t)
 				for _, src := range c.sample(200) {
-					c.compare(t, src)
+					c.compare(t, &c.random, src)
+				}
+				for _, src := range c.shipped(t) {
+					c.compare(t, &c.catalog, src)
 				}
 				c.report(&parts[i])
 			})
@@ -52,8 +57,8 @@ func TestConformance(t *testing.T) {
 
 const conformanceHead = `# The solver against apt
 
-For each suite, 200 source packages are drawn at random (fixed seed), and the
-build root that Ashlar solves for their build dependencies is held against the
+For each suite, 200 source packages are drawn at random (fixed seed), those that
+our catalog builds are added, and the build root that Ashlar solves for their build dependencies is held against the
 machine's own apt:
 
 - **consistent**: apt agrees that our root holds together. It is apt's own solution,
@@ -63,8 +68,21 @@ machine's own apt:
   packages and versions that we do;
 - **both refuse**: neither finds a solution.
 
+A root that is not apt's own choice differs for one of these reasons:
+
+- **A tie between providers.** Of packages that provide a virtual package equally
+  well, apt takes the one that it came across last when it read the indexes: an
+  accident of memory that any change of the archive may change. Ours takes the first
+  by name, which stays the same.
+- **A choice taken back.** When the first alternative of a dependency conflicts with
+  a package that was chosen before for another dependency, apt drops that package
+  and repairs what needed it; ours keeps it and takes the second alternative.
+
 Made by ` + "`ASHLAR_CONFORMANCE=/tmp/conformance go test -run TestConformance -timeout 60m ./internal/resolve`" + `.
 `
+
+// A difference is what is not as apt has it for a source package.
+type difference struct{ source, text string }
 
 // conformance is the comparison for one suite.
 type conformance struct {
@@ -76,9 +94,15 @@ type conformance struct {
 	baseLines []string
 	baseSame  bool
 
+	random, catalog tally
+	failures        []string
+	differences     []difference
+}
+
+// A tally counts what came of the comparison of one group of sources.
+type tally struct {
 	consistent, same, refused, asked int
 	slowest, total                   time.Duration
-	differences, failures            []string
 }
 
 func newConformance(t *testing.T, dir, suite string) *conformance {
@@ -108,7 +132,7 @@ func (c *conformance) base(t *testing.T) {
 	}
 	c.baseSame = slices.Equal(installed, c.baseLines)
 	if !c.baseSame {
-		c.differences = append(c.differences, "the base itself: "+explainDifference(c.memory, set.All(), installed, nil))
+		c.differences = append(c.differences, difference{"the base itself", explainDifference(c.memory, set.All(), installed, nil)})
 	}
 	var status bytes.Buffer
 	texts := readLists(t, c.apt.dir, "*_Packages")
@@ -140,50 +164,90 @@ func (c *conformance) sample(n int) []*deb.SourcePackage {
 	return out
 }
 
+// shipped returns the source packages of this suite whose build dependencies a
+// definition of our catalog asks for.
+func (c *conformance) shipped(t *testing.T) []*deb.SourcePackage {
+	files, err := filepath.Glob("../../catalog/package/deb/main/*/*/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]*deb.SourcePackage{}
+	form := regexp.MustCompile(`- debsrc://` + c.suite + `(?:-security)?/([a-z0-9.+-]+)`)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range form.FindAllSubmatch(text, -1) {
+			if src := c.sources[string(m[1])]; src != nil {
+				names[src.Name] = src
+			}
+		}
+	}
+	var out []*deb.SourcePackage
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		out = append(out, names[name])
+	}
+	return out
+}
+
 // compare holds our root for one source package against apt's.
-func (c *conformance) compare(t *testing.T, src *deb.SourcePackage) {
-	c.asked++
+func (c *conformance) compare(t *testing.T, n *tally, src *deb.SourcePackage) {
+	n.asked++
 	start := time.Now()
 	req := Request{Arch: "amd64"}
 	req.AddSource(src, nil)
 	set, err := SolveRoot(c.memory, req)
 	took := time.Since(start)
-	c.total += took
-	c.slowest = max(c.slowest, took)
-	theirs, aptErr := c.aptBase.choice(satisfy(req)...)
+	n.total += took
+	n.slowest = max(n.slowest, took)
+	var theirs []string
+	var aptErr error
+	if args := satisfy(req); len(args) > 1 { // else there is nothing to ask apt for
+		theirs, aptErr = c.aptBase.choice(args...)
+	}
 	label := src.Name + " " + src.Version
-	t.Logf("%d: %s", c.asked, label)
+	t.Logf("%d: %s", n.asked, label)
 	switch {
 	case err != nil && aptErr != nil && fault.Is(err, fault.Conflict):
-		c.refused++
-		c.differences = append(c.differences, fmt.Sprintf("`%s`: both refuse. Ours says: %v", label, err))
+		n.refused++
+		c.differences = append(c.differences, difference{label, fmt.Sprintf("both refuse. Ours says: %v", err)})
 	case err != nil:
 		t.Errorf("%s: we refuse, apt does not: %v", label, err)
 		c.failures = append(c.failures, label+": "+err.Error())
 	case aptErr == nil && slices.Equal(lines(set.All()), withLines(c.baseLines, theirs)):
-		c.consistent++ // apt says so: it is its own solution
-		c.same++
+		n.consistent++ // apt says so: it is its own solution
+		n.same++
 	default:
-		c.differs(t, label, set, req, theirs, aptErr)
+		c.differs(t, n, answer{label, set, req, theirs, aptErr})
 	}
+}
+
+// An answer is what we and apt found for one source package.
+type answer struct {
+	label  string
+	ours   *Set
+	req    Request
+	theirs []string // besides the base
+	aptErr error
 }
 
 // differs records a root that is not apt's own choice; apt must at least agree
 // that it is consistent.
-func (c *conformance) differs(t *testing.T, label string, set *Set, req Request, theirs []string, aptErr error) {
-	ours := lines(set.All())
+func (c *conformance) differs(t *testing.T, n *tally, a answer) {
+	ours := lines(a.ours.All())
 	installed, err := c.apt.simulate(append([]string{"install"}, ours...)...)
 	if err != nil || !slices.Equal(installed, ours) {
-		t.Errorf("%s: apt does not agree that our root is consistent: %v\nours:  %v\ntheirs: %v", label, err, ours, installed)
-		c.failures = append(c.failures, label+": not consistent by apt")
+		t.Errorf("%s: apt does not agree that our root is consistent: %v\nours:  %v\ntheirs: %v", a.label, err, ours, installed)
+		c.failures = append(c.failures, a.label+": not consistent by apt")
 		return
 	}
-	c.consistent++
-	why := "apt finds no solution, ours is consistent: " + strings.Join(set.Notes, "; ")
-	if aptErr == nil {
-		why = explainDifference(c.memory, set.All(), withLines(c.baseLines, theirs), req.Wants)
+	n.consistent++
+	why := "apt finds no solution, ours is consistent: " + strings.Join(a.ours.Notes, "; ")
+	if a.aptErr == nil {
+		why = explainDifference(c.memory, a.ours.All(), withLines(c.baseLines, a.theirs), a.req.Wants)
 	}
-	c.differences = append(c.differences, fmt.Sprintf("`%s`: %s", label, why))
+	c.differences = append(c.differences, difference{a.label, why})
 }
 
 // withLines returns what is in a or b, sorted.
@@ -209,22 +273,33 @@ func satisfy(req Request) []string {
 
 // report writes the suite's part of the document.
 func (c *conformance) report(w *strings.Builder) {
-	fmt.Fprintf(w, "\n## %s\n\n| source packages | consistent | same as apt's choice | both refuse | mean time | slowest |\n|---|---|---|---|---|---|\n", c.suite)
-	fmt.Fprintf(w, "| %d | %d | %d | %d | %s | %s |\n\n", c.asked, c.consistent, c.same, c.refused,
-		(c.total / time.Duration(c.asked)).Round(100*time.Microsecond), c.slowest.Round(100*time.Microsecond))
+	fmt.Fprintf(w, "\n## %s\n\n| source packages | | consistent | same as apt's choice | both refuse | mean time | slowest |\n|---|---|---|---|---|---|---|\n", c.suite)
+	for _, row := range []struct {
+		name string
+		*tally
+	}{{"random", &c.random}, {"of our catalog", &c.catalog}} {
+		fmt.Fprintf(w, "| %s | %d | %d | %d | %d | %s | %s |\n", row.name, row.asked, row.consistent, row.same, row.refused,
+			(row.total / time.Duration(max(1, row.asked))).Round(100*time.Microsecond), row.slowest.Round(100*time.Microsecond))
+	}
+	w.WriteByte('\n')
 	fmt.Fprintf(w, "The base (%d packages) is %s. Times are with the index in memory.\n", len(c.baseLines),
 		map[bool]string{true: "the very set that apt chooses", false: "not apt's, see below"}[c.baseSame])
-	for _, part := range []struct {
-		title string
-		items []string
-	}{{"Differences", c.differences}, {"Failures", c.failures}} {
-		if len(part.items) == 0 {
-			continue
-		}
-		fmt.Fprintf(w, "\n### %s\n\n", part.title)
-		for _, d := range part.items {
-			fmt.Fprintf(w, "- %s\n", d)
-		}
+	if len(c.differences) > 0 {
+		w.WriteString("\n### Differences\n\n")
+	}
+	for len(c.differences) > 0 { // those of one text together
+		text := c.differences[0].text
+		var sources []string
+		c.differences = slices.DeleteFunc(c.differences, func(d difference) bool {
+			if d.text == text {
+				sources = append(sources, "`"+d.source+"`")
+			}
+			return d.text == text
+		})
+		fmt.Fprintf(w, "- %s: %s\n", strings.Join(sources, ", "), text)
+	}
+	if len(c.failures) > 0 {
+		fmt.Fprintf(w, "\n### Failures\n\n- %s\n", strings.Join(c.failures, "\n- "))
 	}
 }
 

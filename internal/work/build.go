@@ -105,6 +105,7 @@ func (s *Shop) judge(ctx context.Context, subject string, p *Planned, res *ashla
 	if c.Dsc, err = s.dsc(ctx, p.Lock, res); err != nil {
 		return nil, err
 	}
+	c.ArchOnly = build.ArchOnly(p.Definition)
 	for _, b := range p.Definition.Builds {
 		c.Profiles = append(c.Profiles, strings.Fields(b.Environment["DEB_BUILD_PROFILES"])...)
 		for _, step := range b.Pipeline {
