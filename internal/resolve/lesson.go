@@ -100,18 +100,13 @@ func (r refusal) explain(dep deb.Dependency, depth int) string {
 	if len(dep) > 0 && (len(dep) > 1 || dep[0].Name != r.pkg.Name) {
 		name = " → " + r.pkg.Name
 	}
-	if r.lesson != nil {
-		return name + " → " + r.lesson.beyond(r.pkg) + r.lesson.explain(depth+1)
+	switch {
+	case r.lesson == nil:
+		return name + ": " + r.text
+	case r.lesson.why.from == r.pkg:
+		return name + " → " + r.lesson.explain(depth+1)
 	}
-	return name + ": " + r.text
-}
-
-// beyond names the package whose need the lesson is about, if that is not p.
-func (l *lesson) beyond(p *deb.Package) string {
-	if l.why.from == nil || l.why.from == p {
-		return ""
-	}
-	return strings.Join(l.chain, " → ") + " → "
+	return name + ": because of " + r.lesson.origin() + " → " + r.lesson.explain(depth+1)
 }
 
 // chain returns the names from the request down to p, the first with who asked.
@@ -142,8 +137,11 @@ func (s *solver) neededBy(p *deb.Package) string {
 func (s *solver) missing(dep deb.Dependency) string {
 	for _, r := range dep {
 		if l := s.of(r.Name); len(l) > 0 {
-			if r.ArchQual != "" && r.Satisfies(l[0].Version) {
+			if r.ArchQual == "any" && r.Satisfies(l[0].Version) {
 				return "not available (" + r.Name + " is not Multi-Arch: allowed)"
+			}
+			if r.ArchQual != "" && r.Satisfies(l[0].Version) {
+				return "not available (the index is of " + string(s.req.Arch) + ")"
 			}
 			return "not available (the index has " + l[0].Name + " " + l[0].Version + ")"
 		}

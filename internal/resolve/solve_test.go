@@ -136,7 +136,7 @@ var solveTests = []struct {
 	{"missing", "a 1; Depends: b\nb 1; Depends: c (>= 2)\nc 1", []string{"a"},
 		"packages cannot be installed together: packages: a → b → c (>= 2) not available (the index has c 1)"},
 	{"conflict named", "a 1; Depends: b\nb 1; Conflicts: d\nd 1\ne 1; Depends: d", []string{"e", "a"},
-		"conflicts with d 1"},
+		"packages: e: because of packages → a: because of packages → e → d: because of packages → a → b: conflicts with d 1, needed by packages → e"},
 	{"several alternatives all refused", "a 1; Depends: b | c\nb 1; Depends: x\nc 1; Conflicts: a", []string{"a"},
 		"c 1: conflicts with a 1"},
 	{"no such package", "", []string{"a"}, "packages: a not available"},
