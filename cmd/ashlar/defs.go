@@ -65,8 +65,12 @@ func (a *app) ref(file string) work.Ref {
 	if root == "" {
 		root = catalogRoot(file)
 	}
-	if rel, err := filepath.Rel(root, file); err == nil && filepath.IsLocal(rel) {
-		return work.Ref{Root: root, Path: filepath.ToSlash(rel)}
+	absRoot, errRoot := filepath.Abs(root)
+	absFile, errFile := filepath.Abs(file)
+	if errRoot == nil && errFile == nil {
+		if rel, err := filepath.Rel(absRoot, absFile); err == nil && filepath.IsLocal(rel) {
+			return work.Ref{Root: root, Path: filepath.ToSlash(rel)}
+		}
 	}
 	return work.Ref{Root: filepath.Dir(file), Path: filepath.Base(file)}
 }

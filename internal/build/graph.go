@@ -14,14 +14,15 @@ import (
 
 // A Variation changes the conditions under which a plan runs, to show that its
 // result does not depend on them. The zero value is the usual conditions. It is
-// no part of the build key.
+// no part of the build key. The order in which directories list is that of the
+// file system under the engine: an engine with its state folder on another one
+// varies it.
 type Variation struct {
 	Hostname string        // "" for engine.Hostname
-	UID      int           // 0 for BuildUID
+	UID      int           // 0 for BuildUID; made in the root if it is another
 	Umask    string        // "" for 022, as the steps before dpkg/build set it
 	Locale   string        // "" for C.UTF-8
 	Parallel int           // 0 for the number of processors
-	Shuffle  bool          // unpack sources in another order, so that directories list in another order
 	Days     int           // how far the clock is ahead; needs FakeTime
 	FakeTime ashlar.Digest // of libfaketime.so.1
 	Fresh    bool          // run the steps even if their result is cached
@@ -55,7 +56,7 @@ func debMounts(l ashlar.Layer) []engine.Mount {
 // graph returns the state that holds the outputs of a build under /0 (what lies
 // in ashlar.SourceDir) and /1 (what lies in ashlar.DebDir).
 func (b *BuildPlan) graph(root llb.State, v Variation) llb.State {
-	state := root
+	state := v.prepare(root)
 	for i := range b.Steps {
 		state = b.Steps[i].run(state, stepName(b.Name, i, &b.Steps[i]), v)
 	}
@@ -122,9 +123,33 @@ func (v Variation) apply(s *engine.Step) {
 		s.Env["ASHLAR_UMASK"] = v.Umask
 	}
 	if v.Days != 0 {
-		const lib = "/.ashlar/faketime"
-		s.Env["LD_PRELOAD"] = lib + "/libfaketime.so.1"
-		s.Env["FAKETIME"] = fmt.Sprintf("+%dd", v.Days)
-		s.Mounts = append(s.Mounts, engine.BlobMount(lib+"/libfaketime.so.1", v.FakeTime))
+		v.shiftClock(s)
 	}
+}
+
+// shiftClock makes the programs of a step see a clock that is ahead. The times
+// of files stay true, for libfaketime shifts them in some calls and not in
+// others, and make would go astray.
+func (v Variation) shiftClock(s *engine.Step) {
+	const lib = "/.ashlar/faketime/libfaketime.so.1"
+	maps.Copy(s.Env, map[string]string{
+		"LD_PRELOAD":                   lib,
+		"FAKETIME":                     fmt.Sprintf("+%dd", v.Days),
+		"FAKETIME_DONT_FAKE_MONOTONIC": "1",
+		"FAKETIME_SKIP_CMDS":           "touch",
+		"NO_FAKE_STAT":                 "1",
+	})
+	s.Mounts = append(s.Mounts, engine.BlobMount(lib, v.FakeTime))
+}
+
+// prepare returns the root with the user that packages are compiled as, if it is
+// not the usual one.
+func (v Variation) prepare(root llb.State) llb.State {
+	if v.UID == 0 || v.UID == BuildUID {
+		return root
+	}
+	return engine.Step{
+		Name: "vary: add a user",
+		Args: []string{"/bin/sh", "-c", fmt.Sprintf("echo vary:x:%[1]d:%[1]d::/nonexistent:/bin/sh >> /etc/passwd\necho vary:x:%[1]d: >> /etc/group\n", v.UID)},
+	}.Run(root).Root()
 }

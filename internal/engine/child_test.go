@@ -74,9 +74,9 @@ func TestStop(t *testing.T) {
 func TestNewBinary(t *testing.T) {
 	b := own(t)
 	old := inspect(t, b).PID
-	s, _ := b.step("stamp", "/work/at")
+	s, _ := b.step("stamp", "/job/at")
 	s.Fresh = false
-	kept := s.Run(b.root).GetMount("/work")
+	kept := s.Run(b.root).GetMount("/job")
 	first := solveTo(t, b, kept)
 	cfg := b.cfg
 	cfg.Exe = filepath.Join(t.TempDir(), "ashlar")
@@ -143,8 +143,8 @@ func TestKilled(t *testing.T) {
 			if !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "engine.log") {
 				t.Errorf("got %v", err)
 			}
-			s.Args = []string{"/probe", "write", "/work/a", "b"}
-			if err := b.solve(t, s.Run(b.root).GetMount("/work"), engine.Request{Out: out}); err != nil {
+			s.Args = []string{"/probe", "write", "/job/a", "b"}
+			if err := b.solve(t, s.Run(b.root).GetMount("/job"), engine.Request{Out: out}); err != nil {
 				t.Errorf("the next run: %v", err)
 			}
 			awaitEnd(t, pid)
@@ -177,7 +177,7 @@ func TestClientKilled(t *testing.T) {
 	_ = cmd.Wait() // it was killed
 	awaitEnd(t, pid)
 	out := filepath.Join(b.cfg.StateDir, "out")
-	_, st := b.step("write", "/work/a", "b")
+	_, st := b.step("write", "/job/a", "b")
 	if err := b.solve(t, st, engine.Request{Out: out}); err != nil {
 		t.Fatal(err)
 	}

@@ -38,13 +38,13 @@ func TestLeaks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer hidden.Close()
-	s, _ := b.step("report", "/work/report")
+	s, _ := b.step("report", "/job/report")
 	s.Env = map[string]string{
 		"PROBE_HOST": listener.Addr().String(), "PROBE_ABSTRACT": abstract,
 		"PROBE_SOCKET": filepath.Join(b.cfg.StateDir, "engine", "engine.sock"),
 	}
 	out := filepath.Join(t.TempDir(), "out")
-	if err := b.solve(t, s.Run(b.root).GetMount("/work"), engine.Request{Out: out}); err != nil {
+	if err := b.solve(t, s.Run(b.root).GetMount("/job"), engine.Request{Out: out}); err != nil {
 		t.Fatal(err)
 	}
 	r := readReport(t, out)
@@ -115,7 +115,7 @@ func checkMounts(t *testing.T, b *bench, mounts []string) {
 		}
 		kind := f[slices.Index(f, "-")+1]
 		switch at := f[4]; {
-		case at == "/etc/resolv.conf" || at == "/etc/hosts" || at == "/work":
+		case at == "/etc/resolv.conf" || at == "/etc/hosts" || at == "/job":
 		case kind == "overlay" || kind == "proc" || kind == "sysfs" || kind == "tmpfs" || kind == "devpts" || kind == "mqueue":
 		case strings.HasPrefix(kind, "cgroup"):
 			if !strings.HasPrefix(f[5], "ro") {
@@ -172,7 +172,7 @@ func TestOtherBuilds(t *testing.T) {
 func TestLitter(t *testing.T) {
 	b := shared.get(t)
 	out := filepath.Join(t.TempDir(), "out")
-	_, st := b.step("litter", "/work")
+	_, st := b.step("litter", "/job")
 	if err := b.solve(t, st, engine.Request{Out: out}); err != nil {
 		t.Fatal(err)
 	}

@@ -176,11 +176,11 @@ func (b *bench) step(args ...string) (engine.Step, llb.State) {
 	s := engine.Step{
 		Name:   args[0],
 		Args:   append([]string{"/probe"}, args...),
-		Dir:    "/work",
-		Mounts: []engine.Mount{{Path: "/work", State: llb.Scratch()}},
+		Dir:    "/job",
+		Mounts: []engine.Mount{{Path: "/job", State: llb.Scratch()}},
 		Fresh:  true,
 	}
-	return s, s.Run(b.root).GetMount("/work")
+	return s, s.Run(b.root).GetMount("/job")
 }
 
 // solve runs a state with the bench's blobs.

@@ -33,7 +33,7 @@ func TestSolve(t *testing.T) {
 		seen[e.Name] = e
 		log.Write(e.Log)
 	}}
-	if err := b.solve(t, s.Run(b.root).GetMount("/work"), req); err != nil {
+	if err := b.solve(t, s.Run(b.root).GetMount("/job"), req); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(filepath.Join(out, "hello"))
@@ -58,14 +58,14 @@ func TestSolve(t *testing.T) {
 
 func TestCached(t *testing.T) {
 	b := shared.get(t)
-	s, _ := b.step("stamp", "/work/at")
+	s, _ := b.step("stamp", "/job/at")
 	s.Fresh = false
 	dir := t.TempDir()
 	var stamps [2]string
 	for i := range stamps {
 		out := filepath.Join(dir, fmt.Sprint(i))
 		cached := false
-		err := b.solve(t, s.Run(b.root).GetMount("/work"), engine.Request{Out: out, Progress: func(e engine.Event) {
+		err := b.solve(t, s.Run(b.root).GetMount("/job"), engine.Request{Out: out, Progress: func(e engine.Event) {
 			cached = cached || e.Cached && e.Name == "stamp"
 		}})
 		if err != nil {
@@ -159,9 +159,9 @@ func head(t *testing.T, st llb.State) string {
 func TestStateCarriesNothing(t *testing.T) {
 	b := shared.get(t)
 	out := filepath.Join(t.TempDir(), "out")
-	s, _ := b.step("report", "/work/report")
+	s, _ := b.step("report", "/job/report")
 	dirty := b.root.AddEnv("SECRET", "1").Hostname("other").User("12").Dir("/etc")
-	if err := b.solve(t, s.Run(dirty).GetMount("/work"), engine.Request{Out: out}); err != nil {
+	if err := b.solve(t, s.Run(dirty).GetMount("/job"), engine.Request{Out: out}); err != nil {
 		t.Fatal(err)
 	}
 	r := readReport(t, out)
@@ -213,7 +213,7 @@ func TestFullDisk(t *testing.T) {
 	if err := b.solve(t, nothing, engine.Request{}); err != nil {
 		t.Errorf("with room again: %v", err)
 	}
-	_, fill := b.step("fill", "/work/big", "200000000")
+	_, fill := b.step("fill", "/job/big", "200000000")
 	err = b.solve(t, fill, engine.Request{})
 	if !fault.Is(err, fault.Failed) || !strings.Contains(err.Error(), "the disk is full") {
 		t.Errorf("step: %v", err)

@@ -1,8 +1,9 @@
 package repo
 
 import (
-	"crypto/sha256"
+	"bytes"
 	"hash/fnv"
+	"hash/maphash"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -13,42 +14,45 @@ import (
 // entries alone, never on how the index came to be: the same entries always give
 // the same compressed bytes.
 const (
-	minChunk    = 48 << 10 // bytes; a chunk ends at the first fitting entry after these
-	targetChunk = 48 << 10 // bytes; how many more there are on average
+	minChunk    = 32 << 10 // bytes; a chunk ends at the first fitting entry after these
+	targetChunk = 32 << 10 // bytes; how many more there are on average
 )
+
+// A cutter decides where chunks begin.
+type cutter struct {
+	begin int // of the last chunk
+	cuts  []int
+}
+
+// entry takes the next entry, which starts at an offset. The key decides whether
+// a chunk may begin with it: the chance is the entry's share of targetChunk.
+func (c *cutter) entry(at int, key []byte, size int) {
+	if at-c.begin < minChunk {
+		return
+	}
+	h := fnv.New32a()
+	h.Write(key)
+	if uint64(h.Sum32())*targetChunk < uint64(size)<<32 {
+		c.begin = at
+		c.cuts = append(c.cuts, at)
+	}
+}
 
 // A text is the plain form of an index with the places where its chunks begin,
 // other than 0.
 type text struct {
 	plain []byte
-	cuts  []int
+	cutter
+	before *text // that it was made from, or nil
 
 	once sync.Once
-	sums []digest // of the chunks, computed when first wanted
+	same []int // for each chunk the equal chunk of before, or -1
 }
 
-// add appends an entry. The key decides whether a chunk may begin here.
+// add appends an entry.
 func (t *text) add(key, entry []byte) {
-	if len(t.plain)-t.begin() >= minChunk && startsChunk(key, len(entry)) {
-		t.cuts = append(t.cuts, len(t.plain))
-	}
+	t.entry(len(t.plain), key, len(entry))
 	t.plain = append(t.plain, entry...)
-}
-
-// begin returns where the last chunk begins.
-func (t *text) begin() int {
-	if n := len(t.cuts); n > 0 {
-		return t.cuts[n-1]
-	}
-	return 0
-}
-
-// startsChunk reports whether an entry with the key may begin a chunk. The
-// chance is its share of targetChunk.
-func startsChunk(key []byte, size int) bool {
-	h := fnv.New32a()
-	h.Write(key)
-	return uint64(h.Sum32())*targetChunk < uint64(size)<<32
 }
 
 // chunks returns the parts of the text. Even an empty text has one.
@@ -62,33 +66,47 @@ func (t *text) chunks() [][]byte {
 	return parts
 }
 
-// A digest is the SHA-256 of a chunk.
-type digest [sha256.Size]byte
-
-// digests returns the digest of every chunk.
-func (t *text) digests() []digest {
+// match finds the chunks that the text before has too.
+func (t *text) match() []int {
 	t.once.Do(func() {
+		seed := maphash.MakeSeed()
+		var old [][]byte
+		if t.before != nil {
+			old = t.before.chunks()
+		}
+		known := make(map[uint64]int, len(old))
+		for i, chunk := range old {
+			known[maphash.Bytes(seed, chunk)] = i
+		}
 		for _, chunk := range t.chunks() {
-			t.sums = append(t.sums, sha256.Sum256(chunk))
+			i, ok := known[maphash.Bytes(seed, chunk)]
+			if !ok || !bytes.Equal(old[i], chunk) {
+				i = -1
+			}
+			t.same = append(t.same, i)
 		}
 	})
-	return t.sums
+	return t.same
 }
 
-// compress returns the compressed form of every chunk: the known one with its
-// digest, else what pack makes of it, several at a time.
-func (t *text) compress(known map[digest][]byte, pack func([]byte, digest) ([]byte, error)) ([][]byte, error) {
-	chunks, sums := t.chunks(), t.digests()
+// compress returns the compressed form of every chunk. What is the same as
+// before is taken from old, the compressed chunks of the text before; the rest
+// is packed, several at a time.
+func (t *text) compress(old [][]byte, pack func([]byte) ([]byte, error)) ([][]byte, error) {
+	chunks, same := t.chunks(), t.match()
+	if t.before == nil || len(old) != len(t.before.cuts)+1 {
+		old = nil
+	}
 	parts := make([][]byte, len(chunks))
 	var g errgroup.Group
 	g.SetLimit(workers())
 	for i, chunk := range chunks {
-		if part, ok := known[sums[i]]; ok {
-			parts[i] = part
+		if old != nil && same[i] >= 0 {
+			parts[i] = old[same[i]]
 			continue
 		}
 		g.Go(func() (err error) {
-			parts[i], err = pack(chunk, sums[i])
+			parts[i], err = pack(chunk)
 			return err
 		})
 	}

@@ -66,28 +66,58 @@ func (d *disk) mkdir(rel string) error {
 	return os.Chmod(d.path(rel), 0o755) // whatever the umask is
 }
 
+// A newFile is a file to be written.
+type newFile struct {
+	path string
+	data []byte
+}
+
 // write makes a new file with the given content and time of modification. The
 // folder must exist and the file must not.
 func (d *disk) write(rel string, data []byte, mtime time.Time) error {
-	if err := d.step("write", rel); err != nil {
-		return err
-	}
+	return d.writeAll([]newFile{{rel, data}}, mtime)
+}
+
+// writeAll makes new files as write does, several at a time.
+func (d *disk) writeAll(files []newFile, mtime time.Time) error {
 	if len(d.files) >= many {
 		d.bulk = true
 		d.close()
 	}
-	f, err := os.OpenFile(d.path(rel), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
+	open := make([]*os.File, len(files))
+	var g errgroup.Group
+	g.SetLimit(4)
+	for i, f := range files {
+		if err := d.step("write", f.path); err != nil {
+			return errors.Join(err, g.Wait())
+		}
+		g.Go(func() (err error) {
+			open[i], err = writeFile(d.path(f.path), f.data, mtime)
+			return err
+		})
 	}
-	d.files = append(d.files, f)
+	err := g.Wait()
+	for _, f := range open {
+		if f != nil {
+			d.files = append(d.files, f)
+		}
+	}
+	return err
+}
+
+// writeFile makes a new file and returns it, still open.
+func writeFile(name string, data []byte, mtime time.Time) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
 	if _, err := f.Write(data); err != nil {
-		return err
+		return f, err
 	}
 	if err := f.Chmod(0o644); err != nil {
-		return err
+		return f, err
 	}
-	return os.Chtimes(d.path(rel), mtime, mtime)
+	return f, os.Chtimes(name, mtime, mtime)
 }
 
 // link gives the file at the absolute path from the name rel, which must be free.
@@ -133,8 +163,6 @@ func (d *disk) rename(from, to string) error {
 
 // sync waits until everything done so far is on the disk.
 func (d *disk) sync() error {
-	T("pre-sync")
-	defer T("sync")
 	dirs := slices.Sorted(maps.Keys(d.dirs))
 	bulk := d.bulk || len(dirs) > many
 	d.dirs, d.bulk = map[string]bool{}, false

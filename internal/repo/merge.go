@@ -76,7 +76,9 @@ func merge(plain []byte, drop func(entry) bool, added []entry) *text {
 	for _, e := range added {
 		size += len(e.body)
 	}
-	t := &text{plain: make([]byte, 0, size)}
+	before := &text{plain: plain}
+	t := &text{plain: make([]byte, 0, size), before: before}
+	at := 0
 	var last entry
 	put := func(e entry) {
 		if !bytes.Equal(last.body, e.body) {
@@ -85,6 +87,8 @@ func merge(plain []byte, drop func(entry) bool, added []entry) *text {
 		last = e
 	}
 	for e := range entries(plain) {
+		before.entry(at, e.name, len(e.body))
+		at += len(e.body)
 		if drop(e) {
 			continue
 		}
@@ -116,8 +120,9 @@ func mergeContents(plain []byte, dropped map[string]bool, added []place) *text {
 	slices.SortFunc(added, func(a, b place) int {
 		return cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(a.owner, b.owner))
 	})
-	t := &text{plain: make([]byte, 0, len(plain)+96*len(added))}
-	for len(plain) > 0 {
+	before := &text{plain: plain}
+	t := &text{plain: make([]byte, 0, len(plain)+96*len(added)), before: before}
+	for at := 0; len(plain) > 0; {
 		size := bytes.IndexByte(plain, '\n') + 1
 		if size < 1 {
 			size = len(plain)
@@ -125,6 +130,8 @@ func mergeContents(plain []byte, dropped map[string]bool, added []place) *text {
 		line := plain[:size]
 		plain = plain[size:]
 		path, owners := splitContents(line)
+		before.entry(at, path, size)
+		at += size
 		for len(added) > 0 && added[0].path < string(path) {
 			added = putPlaces(t, nil, added)
 		}

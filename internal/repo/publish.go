@@ -43,13 +43,11 @@ func (r *Repo) Publish(ctx context.Context, tier ashlar.Tier, suite string, sets
 	if err := checkNames(tier, suite); err != nil {
 		return nil, err
 	}
-	T("")
 	loaded, err := readSets(ctx, r.cfg.Blobs, sets)
 	if err != nil {
 		return nil, err
 	}
 	var done *Published
-	T("readSets")
 	err = r.writing(ctx, tier, func(d *disk) error {
 		before, err := readState(d.path(distDir(tier, suite)))
 		if err != nil {
@@ -74,9 +72,7 @@ type target struct {
 // publish makes an update live: first the files that indexes will name, then a
 // snapshot of the new indexes, then these by digest, then by name, InRelease last.
 func (r *Repo) publish(ctx context.Context, d *disk, to target, u *update, now time.Time) (*Published, error) {
-	T("newUpdate")
 	changed, err := u.build()
-	T("build")
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +84,6 @@ func (r *Repo) publish(ctx context.Context, d *disk, to target, u *update, now t
 			}
 		}
 	}
-	T("place")
 	if len(changed) == 0 && u.before.snapshot != "" {
 		return &Published{Date: u.before.release.Date, Snapshot: u.before.snapshot}, d.sync()
 	}
@@ -100,11 +95,9 @@ func (r *Repo) publish(ctx context.Context, d *disk, to target, u *update, now t
 	if err := r.stage(ctx, d, to, u.before, release, changed); err != nil {
 		return nil, err
 	}
-	T("stage")
 	if err := r.goLive(d, to, release); err != nil {
 		return nil, err
 	}
-	T("live")
 	done := &Published{Date: date, Snapshot: snapshotID(date)}
 	for _, c := range changed {
 		done.Changed = append(done.Changed, c.Name)
@@ -190,29 +183,9 @@ func (r *Repo) stage(ctx context.Context, d *disk, to target, before *state, rel
 	if err := d.mkdir(dist); err != nil {
 		return err
 	}
-	fresh := map[string]rendered{}
-	for _, c := range changed {
-		fresh[c.Name] = c
+	if err := stageIndexes(d, dist, before, release, changed); err != nil {
+		return err
 	}
-	for _, f := range release.Files {
-		hashed := path.Join(dist, byHash(f))
-		if err := d.mkdir(path.Dir(hashed)); err != nil {
-			return err
-		}
-		if _, err := os.Lstat(d.path(hashed)); err == nil {
-			// two names with the same content
-		} else if c, ok := fresh[f.Name]; ok {
-			if err := d.write(hashed, c.data, release.Date); err != nil {
-				return err
-			}
-		} else if err := d.link(filepath.Join(before.dir, byHash(f)), hashed); err != nil {
-			return err
-		}
-		if err := d.link(d.path(hashed), path.Join(dist, f.Name)); err != nil {
-			return err
-		}
-	}
-	T("stage-files")
 	if err := r.linkSuites(d, to, path.Join(workDir(to.tier), id)); err != nil {
 		return err
 	}
@@ -225,6 +198,40 @@ func (r *Repo) stage(ctx context.Context, d *disk, to target, before *state, rel
 		dist:               encodeRelease(release, id),
 		liveStage(to.tier): encodeRelease(&live, id),
 	})
+}
+
+// stageIndexes fills the folder of a suite with the indexes of the Release.
+func stageIndexes(d *disk, dist string, before *state, release *deb.Release, changed []rendered) error {
+	fresh := map[string]rendered{}
+	for _, c := range changed {
+		fresh[c.Name] = c
+	}
+	var write []newFile
+	done := map[string]bool{} // by path: two names can have the same content
+	for _, f := range release.Files {
+		hashed := path.Join(dist, byHash(f))
+		if done[hashed] {
+			continue
+		}
+		done[hashed] = true
+		if err := d.mkdir(path.Dir(hashed)); err != nil {
+			return err
+		}
+		if c, ok := fresh[f.Name]; ok {
+			write = append(write, newFile{hashed, c.data})
+		} else if err := d.link(filepath.Join(before.dir, byHash(f)), hashed); err != nil {
+			return err
+		}
+	}
+	if err := d.writeAll(write, release.Date); err != nil {
+		return err
+	}
+	for _, f := range release.Files {
+		if err := d.link(d.path(path.Join(dist, byHash(f))), path.Join(dist, f.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // liveStage returns the folder in which the next signed files of a live suite
@@ -247,7 +254,6 @@ func (r *Repo) sign(ctx context.Context, d *disk, listed string, date time.Time,
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	T("signed")
 	for i, dir := range dirs {
 		for k, name := range []string{"Release", "Release.gpg", "InRelease"} {
 			if err := d.write(path.Join(dir, name), signed[i][k], date); err != nil {
@@ -338,15 +344,4 @@ func (r *Repo) swap(d *disk, to target) error {
 		return err
 	}
 	return d.sync()
-}
-
-var t0 time.Time
-
-func T(s string) {
-	if s == "" {
-		println()
-	} else {
-		print(s, " ", time.Since(t0).Microseconds(), "  ")
-	}
-	t0 = time.Now()
 }

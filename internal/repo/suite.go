@@ -32,6 +32,7 @@ type state struct {
 	dir      string       // absolute; where the indexes are
 	release  *deb.Release // nil if nothing was ever published
 	snapshot string
+	loaded   map[string][]byte // indexes that load has read, by name
 }
 
 // readState reads the InRelease in the folder. No InRelease is an empty state.
@@ -80,6 +81,9 @@ func (s *state) file(name string) (ashlar.File, bool) {
 // read returns the content of an index, nil if there is none. It is found by its
 // digest, so that a crash while names were being changed does no harm.
 func (s *state) read(name string) ([]byte, error) {
+	if b, ok := s.loaded[name]; ok {
+		return b, nil
+	}
 	f, ok := s.file(name)
 	if !ok {
 		return nil, nil
@@ -96,6 +100,31 @@ func (s *state) read(name string) ([]byte, error) {
 		return nil, damaged(at, "the content of the index does not have the digest that the InRelease lists")
 	}
 	return b, nil
+}
+
+// load reads every index, several at a time.
+func (s *state) load() error {
+	if s.release == nil {
+		return nil
+	}
+	list := s.release.Files
+	content := make([][]byte, len(list))
+	var g errgroup.Group
+	g.SetLimit(workers())
+	for i, f := range list {
+		g.Go(func() (err error) {
+			content[i], err = s.read(f.Name)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	s.loaded = map[string][]byte{}
+	for i, f := range list {
+		s.loaded[f.Name] = content[i]
+	}
+	return nil
 }
 
 // byHash returns the path of an index by its digest, below the suite.

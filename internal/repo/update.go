@@ -39,6 +39,11 @@ func newUpdate(before *state, arches []ashlar.Arch, sets []*set, whole bool) (*u
 		}
 		u.sets[s.name] = append(u.sets[s.name], s)
 	}
+	if !whole {
+		if err := before.load(); err != nil {
+			return nil, err
+		}
+	}
 	plain, err := u.old(sourcesIndex)
 	if err != nil {
 		return nil, err

@@ -2,7 +2,6 @@ package repo
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -10,34 +9,34 @@ import (
 	"github.com/ulikunitz/xz/lzma"
 )
 
-// An xz file of ours is one stream with one block for each chunk of its text and
-// SHA-256 as the check. Its index tells where each block is, and the check at
-// the end of a block what it holds: so the file itself tells which of its blocks
-// a new version can take over as they are.
+// An xz file of ours is one stream with one block for each chunk of its text.
+// Its index tells where the blocks are, and a new version takes over those that
+// did not change.
 const (
-	xzHeaderSize  = 12
-	xzFooterSize  = 12
-	xzCheckSHA256 = 0x0a
-	xzDictionary  = 256 << 10 // bytes; must fit dictionaryCode
-	xzDictCode    = 12        // how the format writes xzDictionary
+	xzHeaderSize = 12
+	xzFooterSize = 12
+	xzCheckCRC32 = 1
+	xzCheckSize  = 4
+	xzDictionary = 64 << 10 // bytes; must fit xzDictCode
+	xzDictCode   = 12       // how the format writes xzDictionary
 )
 
 var (
 	xzMagic       = []byte{0xfd, '7', 'z', 'X', 'Z', 0}
 	xzFooterMagic = []byte("YZ")
-	xzFlags       = []byte{0, xzCheckSHA256}
+	xzFlags       = []byte{0, xzCheckCRC32}
 	// header size 12, one filter, LZMA2 with one byte of properties, padding
 	xzBlockHeader = withCRC([]byte{2, 0, 0x21, 1, xzDictCode, 0, 0, 0})
 )
 
 var errNotOurs = errors.New("not an xz file of this program")
 
-// xzText compresses the text and takes over what it can from old, an earlier
-// version of the same file; old may be nil or anything.
+// xzText compresses the text and takes over what it can from old, the same
+// form of the text before.
 func xzText(t *text, old []byte) ([]byte, error) {
 	known, err := xzBlocks(old)
 	if err != nil {
-		known = nil
+		known = nil // whoever made it, it is no use
 	}
 	blocks, err := t.compress(known, xzBlock)
 	if err != nil {
@@ -60,10 +59,10 @@ func xzText(t *text, old []byte) ([]byte, error) {
 }
 
 // xzBlock returns one block that holds the chunk: header, data, padding, check.
-func xzBlock(chunk []byte, sum digest) ([]byte, error) {
+func xzBlock(chunk []byte) ([]byte, error) {
 	var b bytes.Buffer
 	b.Write(xzBlockHeader)
-	w, err := lzma.Writer2Config{DictCap: xzDictionary, BufSize: 64 << 10}.NewWriter2(&b)
+	w, err := lzma.Writer2Config{DictCap: xzDictionary, BufSize: 16 << 10}.NewWriter2(&b)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +72,7 @@ func xzBlock(chunk []byte, sum digest) ([]byte, error) {
 	if err := w.Close(); err != nil {
 		return nil, err
 	}
-	return append(pad4(b.Bytes()), sum[:]...), nil
+	return binary.LittleEndian.AppendUint32(pad4(b.Bytes()), crc32.ChecksumIEEE(chunk)), nil
 }
 
 // xzUnpadded returns the size of a block without its padding. LZMA2 data ends
@@ -81,11 +80,11 @@ func xzBlock(chunk []byte, sum digest) ([]byte, error) {
 // through the chunks of the data.
 func xzUnpadded(block []byte) uint64 {
 	at := len(xzBlockHeader)
-	end := len(block) - sha256.Size
+	end := len(block) - xzCheckSize
 	for at < end && block[at] != 0 {
 		at += lzma2Chunk(block[at:end])
 	}
-	return uint64(at + 1 + sha256.Size)
+	return uint64(at + 1 + xzCheckSize)
 }
 
 // lzma2Chunk returns the length of the LZMA2 chunk at the start of b.
@@ -101,8 +100,8 @@ func lzma2Chunk(b []byte) int {
 	return 5 + int(b[3])<<8 + int(b[4]) + 1
 }
 
-// xzBlocks finds the blocks of a file that xzText made.
-func xzBlocks(file []byte) (map[digest][]byte, error) {
+// xzBlocks returns the blocks of a file that xzText made.
+func xzBlocks(file []byte) ([][]byte, error) {
 	if len(file) < xzHeaderSize+xzFooterSize || !bytes.HasPrefix(file, xzMagic) || !bytes.HasSuffix(file, xzFooterMagic) {
 		return nil, errNotOurs
 	}
@@ -119,7 +118,7 @@ func xzBlocks(file []byte) (map[digest][]byte, error) {
 		return nil, errNotOurs
 	}
 	index = index[1+n:]
-	known := make(map[digest][]byte, count)
+	known := make([][]byte, 0, count)
 	for range count {
 		unpadded, n := binary.Uvarint(index)
 		if n <= 0 {
@@ -130,15 +129,18 @@ func xzBlocks(file []byte) (map[digest][]byte, error) {
 			return nil, errNotOurs
 		}
 		index = index[n:]
-		if unpadded > uint64(len(body)) || unpadded < sha256.Size {
+		if unpadded > uint64(len(body)) || unpadded < xzCheckSize {
 			return nil, errNotOurs
 		}
 		padded := (unpadded + 3) &^ 3
 		if padded > uint64(len(body)) || !bytes.HasPrefix(body, xzBlockHeader) {
 			return nil, errNotOurs
 		}
-		known[digest(body[padded-sha256.Size:padded])] = body[:padded:padded]
+		known = append(known, body[:padded:padded])
 		body = body[padded:]
+	}
+	if len(body) > 0 {
+		return nil, errNotOurs
 	}
 	return known, nil
 }

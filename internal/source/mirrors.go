@@ -144,7 +144,11 @@ func (m *Mirrors) candidates(uri string, verified bool) ([]string, error) {
 		return nil, err
 	}
 	if schemeOf(uri) == "mirror" {
-		return m.resolveAlias(uri)
+		all, err := m.resolveAlias(uri)
+		if err == nil && verified {
+			all = append(all, m.siblings(uri)...)
+		}
+		return all, err
 	}
 	var all []string
 	only := false
@@ -172,6 +176,26 @@ func (m *Mirrors) candidates(uri string, verified bool) ([]string, error) {
 		all = append(all, uri)
 	}
 	return compact(all), nil
+}
+
+// siblings returns where else a file of Debian's pools may be: an upstream
+// archive is often in the main pool and the security pool alike, and one of them
+// may have dropped it.
+func (m *Mirrors) siblings(uri string) []string {
+	rest, security := strings.CutPrefix(uri, "mirror://debian-security/pool/updates/")
+	other := "debian"
+	if !security {
+		var main bool
+		if rest, main = strings.CutPrefix(uri, "mirror://debian/pool/"); !main {
+			return nil
+		}
+		rest, other = "updates/"+rest, "debian-security"
+	}
+	var all []string
+	for _, base := range m.Aliases[other] {
+		all = append(all, base+"pool/"+rest)
+	}
+	return all
 }
 
 // prefixOf returns the longest prefix that matches, or nil.

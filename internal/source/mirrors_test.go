@@ -92,7 +92,10 @@ func TestAlias(t *testing.T) {
 
 func TestCandidates(t *testing.T) {
 	m := &Mirrors{
-		Aliases: map[string][]string{"debian": {"http://a.example.org/debian/", "http://b.example.org/debian/"}},
+		Aliases: map[string][]string{
+			"debian":          {"http://a.example.org/debian/", "http://b.example.org/debian/"},
+			"debian-security": {"http://s.example.org/security/"},
+		},
 		Prefixes: []Prefix{
 			{Prefix: "https://up.example.org/", To: []string{"https://m1.example.org/up/", "file:///media/up/"}},
 			{Prefix: "https://up.example.org/only/", To: []string{"mirror://debian/only/"}, Only: true},
@@ -103,6 +106,9 @@ func TestCandidates(t *testing.T) {
 		verified bool
 		want     []string
 	}{
+		{"mirror://debian/pool/main/x", false, []string{"http://a.example.org/debian/pool/main/x", "http://b.example.org/debian/pool/main/x"}},
+		{"mirror://debian/pool/main/x", true, []string{"http://a.example.org/debian/pool/main/x", "http://b.example.org/debian/pool/main/x", "http://s.example.org/security/pool/updates/main/x"}},
+		{"mirror://debian-security/pool/updates/main/x", true, []string{"http://s.example.org/security/pool/updates/main/x", "http://a.example.org/debian/pool/main/x", "http://b.example.org/debian/pool/main/x"}},
 		{"mirror://debian/x", false, []string{"http://a.example.org/debian/x", "http://b.example.org/debian/x"}},
 		{"https://up.example.org/x", false, []string{"https://m1.example.org/up/x", "file:///media/up/x", "https://up.example.org/x"}},
 		{"https://up.example.org/only/x", false, []string{"http://a.example.org/debian/only/x", "http://b.example.org/debian/only/x"}},
