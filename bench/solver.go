@@ -10,6 +10,7 @@ import (
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/archive"
+	"github.com/ashlar-project/ashlar/internal/deb"
 	"github.com/ashlar-project/ashlar/internal/resolve"
 	"github.com/ashlar-project/ashlar/internal/work"
 )
@@ -18,6 +19,7 @@ import (
 // ready-made caches.
 type solverTimes struct {
 	cold, cached, again, aptCold, aptCached times
+	sources                                 times // reading the Sources indexes, cold
 	packages                                int
 }
 
@@ -29,7 +31,7 @@ func solver(ctx context.Context, l *lab) (*section, error) {
 	}
 	defer shop.Close()
 	var t solverTimes
-	if _, err := l.solveCurl(ctx, shop, nil); err != nil { // downloads the indexes
+	if _, err := newSolving(shop).solve(ctx); err != nil { // downloads the indexes
 		return nil, err
 	}
 	apt, err := l.newApt(ctx, "trixie")
@@ -37,87 +39,101 @@ func solver(ctx context.Context, l *lab) (*section, error) {
 		return nil, err
 	}
 	for range l.atLeast(7) {
-		if err := l.solverRound(ctx, shop, apt, &t); err != nil {
+		if err := t.round(ctx, shop, apt); err != nil {
 			return nil, err
 		}
 	}
 	return &section{
-		Text: "The packages of curl's build root on trixie: Essential, the shared base and the build dependencies, with the source itself\n" +
-			"looked up in Sources. *Reading the indexes* starts with the signed indexes as they were downloaded: check the signatures,\n" +
-			"unpack Packages and Sources of three suites, make the lookup tables, solve. *Cached* has the tables of an earlier command.\n" +
-			"apt does less here: it has no Essential packages to choose (`apt-get -s build-dep`, nothing installed); its cold run makes\n" +
-			"its package cache from unpacked lists, its other run has the cache.",
+		Text: "The packages of curl's build root on trixie: Essential, the shared base and the build dependencies. *Reading the indexes*\n" +
+			"starts with the signed indexes as they were downloaded: check the signatures, unpack the Packages of three suites, make\n" +
+			"the lookup tables, solve. *Cached* has the tables that an earlier command left on the disk. The yardstick is\n" +
+			"`apt-get -s build-dep curl` with nothing installed, which has no Essential packages to choose: its cold run makes its\n" +
+			"package cache from unpacked lists that it trusts already, its other run has the cache; both look curl up in Sources.",
 		Rows: []row{
-			withBeside(within(fmt.Sprintf("reading the indexes, %d packages", t.packages), t.cold, time.Second), t.cold, t.aptCold),
-			withBeside(within("with cached indexes", t.cached, 100*time.Millisecond), t.cached, t.aptCached),
+			beside(within(fmt.Sprintf("reading the indexes, %d packages", t.packages), t.cold, time.Second), t.cold, t.aptCold),
+			beside(within("with cached indexes", t.cached, 100*time.Millisecond), t.cached, t.aptCached),
 		},
-		More: "A second root in the same process: " + t.again.String() + ".",
+		More: fmt.Sprintf("Besides, making a lock looks curl up in Sources: reading the Sources of three suites takes %s the first time.\nSolving again in the same process: %s.", t.sources, t.again),
 	}, nil
 }
 
-// withBeside adds a yardstick that decides nothing to a row.
-func withBeside(r row, seen, apt times) row {
+// beside adds a yardstick that decides nothing to a row.
+func beside(r row, seen, apt times) row {
 	r.Yardstick = "apt-get: " + apt.String()
 	r.Ratio = fmt.Sprintf("%.3g", float64(seen.median())/float64(apt.median()))
 	return r
 }
 
-// solverRound measures each kind once.
-func (l *lab) solverRound(ctx context.Context, shop *work.Shop, apt *apt, t *solverTimes) error {
+// round measures each kind once.
+func (t *solverTimes) round(ctx context.Context, shop *work.Shop, apt *apt) error {
 	if err := os.RemoveAll(filepath.Join(shop.Dir, "indexes", "texts")); err != nil {
 		return err
 	}
 	settle()
-	steps := []struct {
+	var s *solving
+	solve := func() (err error) { t.packages, err = s.solve(ctx); return err }
+	sources := newSolving(shop)
+	for _, m := range []struct {
 		t *times
 		f func() error
 	}{
-		{&t.cold, func() (err error) { t.packages, err = l.solveCurl(ctx, shop, nil); return err }},
+		{&t.sources, func() error { return sources.find(ctx) }},
+		{&t.cold, solve},
 		{&t.aptCold, func() error { return apt.buildDep(ctx, true) }},
-		{&t.cached, func() error { _, err := l.solveCurl(ctx, shop, &t.again); return err }},
+		{&t.cached, solve},
+		{&t.again, solve},
 		{&t.aptCached, func() error { return apt.buildDep(ctx, false) }},
-	}
-	for _, s := range steps {
-		if err := s.t.add(s.f); err != nil {
+	} {
+		if m.t != &t.again && m.t != &t.sources { // a new archive has nothing in memory
+			s = newSolving(shop)
+			s.source = sources.source
+		}
+		if err := m.t.add(m.f); err != nil {
 			return err
 		}
-	}
-	if n := len(t.cached) - 1; n >= 0 && len(t.again) > n { // the second solving is no part of the first
-		t.cached[n] -= t.again[n]
 	}
 	return nil
 }
 
-// solveCurl solves the root with an archive that has nothing in memory, and
-// returns how many packages it has. With again it solves once more and adds how
-// long that took.
-func (l *lab) solveCurl(ctx context.Context, shop *work.Shop, again *times) (int, error) {
-	a := archive.Open(archive.Config{Fetcher: shop.Fetcher, Dir: filepath.Join(shop.Dir, "indexes"), MaxAge: 24 * time.Hour})
-	n := 0
-	solve := func() error {
-		now := time.Now()
-		refs, err := a.Sources(ctx, "trixie", "curl", now)
-		if err != nil {
-			return err
-		}
-		u, err := a.Universe(ctx, ashlar.Target{Distro: "debian-13", Arch: "amd64"}, now)
-		if err != nil {
-			return err
-		}
-		req := resolve.Request{Arch: "amd64"}
-		req.AddSource(refs[0].Package, nil)
-		set, err := resolve.SolveRoot(u, req)
-		if err != nil {
-			return err
-		}
-		n = len(set.Root("amd64", u.PoolURI).Packages())
-		return nil
+// A solving chooses the packages for curl, in an archive that begins with
+// nothing in memory.
+type solving struct {
+	archive *archive.Archive
+	source  *deb.SourcePackage
+}
+
+func newSolving(shop *work.Shop) *solving {
+	return &solving{archive: archive.Open(archive.Config{Fetcher: shop.Fetcher, Dir: filepath.Join(shop.Dir, "indexes"), MaxAge: 24 * time.Hour})}
+}
+
+// find looks the source up.
+func (s *solving) find(ctx context.Context) error {
+	refs, err := s.archive.Sources(ctx, "trixie", "curl", time.Now())
+	if err == nil {
+		s.source = refs[0].Package
 	}
-	err := solve()
-	if err == nil && again != nil {
-		err = again.add(solve)
+	return err
+}
+
+// solve returns how many packages the root has. It looks the source up if that
+// was not done.
+func (s *solving) solve(ctx context.Context) (int, error) {
+	if s.source == nil {
+		if err := s.find(ctx); err != nil {
+			return 0, err
+		}
 	}
-	return n, err
+	u, err := s.archive.Universe(ctx, ashlar.Target{Distro: "debian-13", Arch: "amd64"}, time.Now())
+	if err != nil {
+		return 0, err
+	}
+	req := resolve.Request{Arch: "amd64"}
+	req.AddSource(s.source, nil)
+	set, err := resolve.SolveRoot(u, req)
+	if err != nil {
+		return 0, err
+	}
+	return len(set.Root("amd64", u.PoolURI).Packages()), nil
 }
 
 // An apt is an apt-get with lists of its own and nothing installed.
@@ -147,7 +163,8 @@ func (l *lab) newApt(ctx context.Context, suite string) (*apt, error) {
 func (a *apt) args(words ...string) []string {
 	return append([]string{"-q", "-o", "Dir::Etc=" + a.dir + "/etc/apt", "-o", "Dir::State=" + a.dir + "/state", "-o", "Dir::Cache=" + a.dir + "/cache",
 		"-o", "Dir::State::status=" + a.dir + "/state/status", "-o", "APT::Architecture=amd64", "-o", "APT::Architectures=amd64",
-		"-o", "APT::Sandbox::User=root"}, words...)
+		"-o", "APT::Sandbox::User=root", "-o", "Dir::Cache::pkgcache=pkgcache.bin", "-o", "Dir::Cache::srcpkgcache=srcpkgcache.bin",
+		"-o", "Acquire::GzipIndexes=false", "-o", "Acquire::Languages=none"}, words...)
 }
 
 // buildDep simulates the installation of curl's build dependencies, without

@@ -52,11 +52,7 @@ A lock beside a definition (NAME.ARCH.lock.json) is used while all its files can
 still be had; otherwise inputs are resolved anew, and a note says so.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			refs, err := a.definitions(args)
-			if err != nil {
-				return err
-			}
-			s, err := a.shop()
+			refs, s, err := a.open(args)
 			if err != nil {
 				return err
 			}

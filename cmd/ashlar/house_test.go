@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -183,7 +184,9 @@ func (h *house) try(args ...string) ended {
 // run runs the program and checks its exit code.
 func (h *house) run(t *testing.T, code int, args ...string) ended {
 	t.Helper()
+	begun := time.Now()
 	o := h.try(args...)
+	t.Logf("ashlar %s: %.1fs", args[0], time.Since(begun).Seconds())
 	if o.code != code {
 		t.Fatalf("ashlar %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), o.code, code, o.stdout, o.stderr)
 	}

@@ -19,11 +19,7 @@ func (a *app) lockCommand() *cobra.Command {
 		Use: "lock DEFINITION|FOLDER...", Short: "pin every input of definitions in a lock beside them, to be committed",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			refs, err := a.definitions(args)
-			if err != nil {
-				return err
-			}
-			s, err := a.shop()
+			refs, s, err := a.open(args)
 			if err != nil {
 				return err
 			}
@@ -48,16 +44,12 @@ func (a *app) planCommand() *cobra.Command {
 		Use: "plan DEFINITION", Short: "show the lock and the steps of a definition",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			refs, err := a.definitions(args)
+			refs, s, err := a.open(args)
 			if err != nil {
 				return err
 			}
 			if len(refs) != 1 {
-				return fault.New(fault.Invalid, "plan takes one definition, %s has %d", args[0], len(refs))
-			}
-			s, err := a.shop()
-			if err != nil {
-				return err
+				return fault.New(fault.Invalid, "plan takes one definition, %s has %d", args[0], len(refs)).Fix("name one .yaml file")
 			}
 			p, err := s.Plan(c.Context(), refs[0], work.BuildOptions{Arch: arch, Relock: relock})
 			if err != nil {

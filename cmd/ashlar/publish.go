@@ -21,11 +21,7 @@ source sets only, in one snapshot; what the gate refused or policy forbids is no
 published, and then nothing is.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			refs, err := a.definitions(args)
-			if err != nil {
-				return err
-			}
-			s, err := a.shop()
+			refs, s, err := a.open(args)
 			if err != nil {
 				return err
 			}

@@ -42,6 +42,16 @@ func (a *app) shop() (*work.Shop, error) {
 	return s, nil
 }
 
+// open returns the definitions that the arguments name, and the shop.
+func (a *app) open(args []string) ([]work.Ref, *work.Shop, error) {
+	refs, err := a.definitions(args)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := a.shop()
+	return refs, s, err
+}
+
 // mirrors reads --mirrors over what this machine's apt names.
 func (a *app) mirrors() (*source.Mirrors, error) {
 	m, err := source.MirrorsFromApt()

@@ -18,7 +18,7 @@ const (
 	xzCheckCRC32 = 1
 	xzCheckSize  = 4
 	xzDictionary = 64 << 10 // bytes; must fit xzDictCode
-	xzDictCode   = 12       // how the format writes xzDictionary
+	xzDictCode   = 8        // how the format writes xzDictionary
 )
 
 var (

@@ -100,14 +100,19 @@ func (s *Shop) lock(ctx context.Context, ref Ref, def *catalog.Expanded, anew bo
 	if err != nil {
 		return nil, err
 	}
-	b, err := lock.Encode()
-	if err != nil {
-		return nil, err
-	}
 	if err := durable.MkdirAll(s.path("locks"), 0o755); err != nil {
 		return nil, err
 	}
-	return lock, durable.WriteFile(kept, b, 0o644)
+	return lock, writeLock(kept, lock)
+}
+
+// writeLock writes a lock to a file.
+func writeLock(file string, lock *ashlar.Lock) error {
+	b, err := lock.Encode()
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(file, b, 0o644)
 }
 
 // usable returns the lock in a file if it is one of this definition and all its
@@ -162,9 +167,5 @@ func (s *Shop) WriteLock(ctx context.Context, ref Ref, arch ashlar.Arch) (*ashla
 	if err != nil {
 		return nil, err
 	}
-	b, err := lock.Encode()
-	if err != nil {
-		return nil, err
-	}
-	return lock, durable.WriteFile(ref.LockFile(arch), b, 0o644)
+	return lock, writeLock(ref.LockFile(arch), lock)
 }
