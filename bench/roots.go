@@ -14,13 +14,13 @@ import (
 	"github.com/ashlar-project/ashlar/internal/work"
 )
 
-// The roots that are made: what three sources want to be built is about 230
-// packages; the base alone is what a source without build dependencies wants;
-// libzstd wants 55 more.
+// The roots that are made: what three sources want to be built is 230 packages;
+// the base alone is what a source without build dependencies wants; expat wants
+// about 50 more.
 var (
-	largeRoot = recipe{suite: "trixie", name: "large", wants: []string{"bzip2", "jq", "expat"}}
-	baseRoot  = recipe{suite: "trixie", name: "base", wants: []string{"pcre2"}}
-	newRoot   = recipe{suite: "trixie", name: "new", wants: []string{"libzstd"}}
+	largeRoot = recipe{suite: "bookworm", name: "large", wants: []string{"zlib", "expat", "bzip2"}}
+	baseRoot  = recipe{suite: "bookworm", name: "base", wants: []string{"pcre2"}}
+	newRoot   = recipe{suite: "bookworm", name: "new", wants: []string{"expat"}}
 )
 
 // rootTimes are the times of one kind of making a root each.
@@ -40,7 +40,7 @@ func buildRoots(ctx context.Context, l *lab) (*section, error) {
 	}
 	n := fmt.Sprintf("%d packages", t.packages)
 	return &section{
-		Text: "A build root of trixie from a definition: find the sources, solve, pin, fetch, and let the real dpkg install it, layer by layer.\n" +
+		Text: "A build root of bookworm from a definition: find the sources, solve, pin, fetch, and let the real dpkg install it, layer by layer.\n" +
 			"*Cold* starts with an empty state folder and ends with the engine having the root: it starts the engine, reads the signed\n" +
 			"indexes and downloads every package. mmdebstrap (`--variant=custom`, a plain directory, root mode) gets the very same\n" +
 			"versions by name, from the same mirror, and downloads them too. *With the packages at hand* the engine is new and nothing\n" +

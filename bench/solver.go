@@ -47,7 +47,7 @@ func solver(ctx context.Context, l *lab) (*section, error) {
 		Text: "The packages of curl's build root on trixie: Essential, the shared base and the build dependencies. *Reading the indexes*\n" +
 			"starts with the signed indexes as they were downloaded: check the signatures, unpack the Packages of three suites, make\n" +
 			"the lookup tables, solve. *Cached* has the tables that an earlier command left on the disk. The yardstick is\n" +
-			"`apt-get -s build-dep curl` with nothing installed, which has no Essential packages to choose: its cold run makes its\n" +
+			"`apt-get --print-uris build-dep curl` with nothing installed, which has no Essential packages to choose: its cold run makes its\n" +
 			"package cache from unpacked lists that it trusts already, its other run has the cache; both look curl up in Sources.",
 		Rows: []row{
 			beside(within(fmt.Sprintf("reading the indexes, %d packages", t.packages), t.cold, time.Second), t.cold, t.aptCold),
@@ -167,7 +167,7 @@ func (a *apt) args(words ...string) []string {
 		"-o", "Acquire::GzipIndexes=false", "-o", "Acquire::Languages=none"}, words...)
 }
 
-// buildDep simulates the installation of curl's build dependencies, without
+// buildDep lets apt choose the packages that building curl wants, without
 // apt's package cache if cold.
 func (a *apt) buildDep(ctx context.Context, cold bool) error {
 	if cold {
@@ -177,5 +177,5 @@ func (a *apt) buildDep(ctx context.Context, cold bool) error {
 			}
 		}
 	}
-	return do(ctx, a.dir, "apt-get", a.args("-s", "build-dep", "curl")...)
+	return do(ctx, a.dir, "apt-get", a.args("-y", "--print-uris", "build-dep", "curl")...)
 }

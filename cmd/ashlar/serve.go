@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ashlar-project/ashlar/internal/fault"
-	"github.com/ashlar-project/ashlar/internal/repo"
 	"github.com/ashlar-project/ashlar/internal/serve"
 	"github.com/ashlar-project/ashlar/internal/sign"
 )
@@ -98,26 +97,12 @@ func (a *app) serve(ctx context.Context, l serve.Listener, base string, resign b
 		return err
 	}
 	if resign {
-		go keepSigned(ctx, r, l.Log, a.now)
+		tick := time.NewTicker(resignEvery)
+		defer tick.Stop()
+		if _, err := r.Resign(ctx, a.now()); err != nil {
+			return err
+		}
+		go serve.KeepSigned(ctx, r, tick.C, l.Log)
 	}
 	return l.Run(ctx, h)
-}
-
-// keepSigned signs the live suites again from time to time.
-func keepSigned(ctx context.Context, r *repo.Repo, log *slog.Logger, now func() time.Time) {
-	tick := time.NewTicker(resignEvery)
-	defer tick.Stop()
-	for {
-		done, err := r.Resign(ctx, now())
-		if err != nil {
-			log.Error("signing again failed", "error", err)
-		} else if len(done) > 0 {
-			log.Info("signed again", "suites", done)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -53,13 +54,31 @@ func (w *web) tamper(t *testing.T, root, name string) {
 		t.Fatal(err)
 	}
 	b[len(b)/2] ^= 1
-	w.lies["/"+name] = b
+	w.lie(name, b)
+}
+
+// lie makes the server hand out other content for a path; nil is the truth again.
+func (w *web) lie(name string, content []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.lies, "/"+name)
+	if content != nil {
+		w.lies["/"+name] = content
+	}
+}
+
+// requests returns the paths that were asked for.
+func (w *web) requests() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.asked)
 }
 
 // An aptRoot is a place where apt keeps its own state, apart from the machine's.
 type aptRoot struct {
-	t   *testing.T
-	dir string
+	t      *testing.T
+	dir    string
+	chroot string // where another release of Debian is, whose apt is run; "" for the machine's
 }
 
 func newApt(t *testing.T, more string) *aptRoot {
@@ -70,7 +89,13 @@ func newApt(t *testing.T, more string) *aptRoot {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		t.Skip("no apt here")
 	}
-	a := &aptRoot{t, t.TempDir()}
+	return setUpApt(&aptRoot{t: t, dir: t.TempDir()}, more)
+}
+
+// setUpApt makes the folders and the configuration.
+func setUpApt(a *aptRoot, more string) *aptRoot {
+	t := a.t
+	t.Helper()
 	for _, d := range []string{"etc/apt/sources.list.d", "etc/apt/preferences.d", "etc/apt/trusted.gpg.d", "etc/apt/apt.conf.d", "var/lib/apt/lists/partial",
 		"var/cache/apt/archives/partial", "var/lib/dpkg", "var/log/apt", "download"} {
 		if err := os.MkdirAll(filepath.Join(a.dir, d), 0o755); err != nil {
@@ -86,7 +111,7 @@ APT::Sandbox::User "root";
 Acquire::Languages { "en"; };
 Acquire::http::Proxy "DIRECT";
 Acquire::Retries "0";
-%s`, a.dir, a.dir, more))
+%s`, a.inside(), a.inside(), more))
 	return a
 }
 
@@ -111,11 +136,17 @@ func (a *aptRoot) source(name, base, snapshot string, signer *testSigner) {
 	a.write("etc/apt/sources.list.d/"+name+".sources", string(file))
 }
 
+// inside returns the folder as apt sees it.
+func (a *aptRoot) inside() string { return strings.TrimPrefix(a.dir, a.chroot) }
+
 // run runs a program of apt and returns all it says.
 func (a *aptRoot) run(program string, args ...string) (string, error) {
 	c := exec.Command(program, args...)
 	c.Dir = filepath.Join(a.dir, "download")
-	c.Env = append(os.Environ(), "APT_CONFIG="+filepath.Join(a.dir, "apt.conf"), "LC_ALL=C.UTF-8", "TMPDIR="+a.dir, "http_proxy=", "no_proxy=*")
+	if a.chroot != "" {
+		c = exec.Command("chroot", append([]string{a.chroot, program}, args...)...)
+	}
+	c.Env = append(os.Environ(), "APT_CONFIG="+filepath.Join(a.inside(), "apt.conf"), "LC_ALL=C.UTF-8", "TMPDIR="+a.inside(), "http_proxy=", "no_proxy=*")
 	out, err := c.CombinedOutput()
 	return string(out), err
 }
@@ -165,7 +196,7 @@ func TestApt(t *testing.T) {
 	r.publishAt(t, now.Add(-time.Hour), hello)
 	a.source("ashlar", w.URL, "", r.signer)
 	a.must(nil, "apt-get", aptUpdate...)
-	for _, asked := range w.asked {
+	for _, asked := range w.requests() {
 		if strings.Contains(asked, "/main/") && !strings.Contains(asked, "/by-hash/SHA256/") {
 			t.Errorf("apt asked for %s, not by hash", asked)
 		}
@@ -215,7 +246,7 @@ func TestAptRefuses(t *testing.T) {
 		}, "Hash Sum mismatch", aptUpdate},
 		{"tampered InRelease", func(t *testing.T, r *testRepo, w *web, _ *aptRoot) {
 			b := strings.Replace(r.index(t, "InRelease"), "Components: main", "Components: evil", 1)
-			w.lies["/"+dist+"InRelease"] = []byte(b)
+			w.lie(dist+"InRelease", []byte(b))
 		}, "BADSIG", aptUpdate},
 		{"foreign key", func(t *testing.T, r *testRepo, w *web, a *aptRoot) {
 			a.source("ashlar", w.URL, "", newSigner(t, time.Now().Add(-time.Hour)))
@@ -254,7 +285,7 @@ func TestAptTime(t *testing.T) {
 	r.publishAt(t, now.Add(-time.Hour), next)
 	a.source("ashlar", w.URL, "", r.signer)
 	a.must(nil, "apt-get", aptUpdate...)
-	w.lies["/deb/community/dists/bookworm/InRelease"] = []byte(replay)
+	w.lie("deb/community/dists/bookworm/InRelease", []byte(replay))
 	a.must(nil, "apt-get", "update")
 	a.must([]string{"Candidate: 2.10-3+cut12u2"}, "apt-cache", "policy", "hello")
 
@@ -263,7 +294,7 @@ func TestAptTime(t *testing.T) {
 	a.must([]string{"Candidate: 2.10-3+cut12u1"}, "apt-cache", "policy", "hello")
 	a.must(nil, "apt-get", "download", "hello")
 
-	delete(w.lies, "/deb/community/dists/bookworm/InRelease")
+	w.lie("deb/community/dists/bookworm/InRelease", nil)
 	r.cfg.Validity = time.Hour
 	if _, err := r.Resign(context.Background(), now); err != nil {
 		t.Fatal(err)
@@ -401,4 +432,41 @@ func TestClientFiles(t *testing.T) {
 	if _, _, err := Preferences("Ash\nPin-Priority: 1", PreferNewest); err == nil {
 		t.Error("an origin of two lines was accepted")
 	}
+}
+
+// TestSnapshotOption uses the Snapshot option of apt 3 and the Snapshots field of
+// the Release. It needs a root with such an apt, which debootstrap makes of
+// trixie, in ASHLAR_TRIXIE_ROOT.
+func TestSnapshotOption(t *testing.T) {
+	root := os.Getenv("ASHLAR_TRIXIE_ROOT")
+	if root == "" {
+		t.Skip("ASHLAR_TRIXIE_ROOT is not set")
+	}
+	dir, err := os.MkdirTemp(filepath.Join(root, "tmp"), "apt-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	a := setUpApt(&aptRoot{t: t, dir: dir, chroot: filepath.Clean(root)}, "")
+	r, w := liveRepo(t, nil)
+	r.cfg.BaseURL = w.URL
+	now := time.Now()
+	old := r.publishAt(t, now.AddDate(0, 0, -40), hello)
+	next := hello
+	next.version = "2.10-3+cut12u2"
+	r.publishAt(t, now.Add(-time.Hour), next)
+	file, err := SourcesFile(ashlar.Community, "bookworm", w.URL, r.signer.armoured(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.write("etc/apt/sources.list.d/ashlar.sources", string(file))
+	a.must(nil, "apt-get", aptUpdate...)
+	a.must([]string{"Candidate: 2.10-3+cut12u2"}, "apt-cache", "policy", "hello")
+	a.write("etc/apt/sources.list.d/ashlar.sources", strings.Replace(string(file), "Components:", "Snapshot: "+old.Snapshot+"\nComponents:", 1))
+	a.must(nil, "apt-get", aptUpdate...)
+	a.must([]string{"Candidate: 2.10-3+cut12u1"}, "apt-cache", "policy", "hello")
+	a.must([]string{"/snapshot/" + old.Snapshot}, "apt-get", "download", "--print-uris", "hello")
 }

@@ -32,6 +32,9 @@ func (s *Shop) Build(ctx context.Context, ref Ref, opts BuildOptions) (*Record, 
 			return r, true, s.setLatest(ref.Path, p.Lock.Inputs.Target, key)
 		}
 	}
+	if _, err := s.keys(ctx); err != nil { // before an hour of compiling, not after
+		return nil, false, err
+	}
 	r := &Record{Lock: p.Lock}
 	if r.Definition, err = s.definition(ctx, p.Lock); err != nil {
 		return nil, false, err
