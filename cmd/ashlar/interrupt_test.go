@@ -98,6 +98,13 @@ func (r *running) interrupt(t *testing.T) {
 // ends waits for the end of the run and of its step.
 func (r *running) ends(t *testing.T, code int) {
 	t.Helper()
+	r.exits(t, code)
+	r.gone(t)
+}
+
+// exits waits for the end of the run.
+func (r *running) exits(t *testing.T, code int) {
+	t.Helper()
 	var exit *exec.ExitError
 	if err := r.cmd.Wait(); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
@@ -105,6 +112,11 @@ func (r *running) ends(t *testing.T, code int) {
 	if got := r.cmd.ProcessState.ExitCode(); got != code {
 		t.Errorf("exit code %d, want %d\n%s", got, code, r.stderr.String())
 	}
+}
+
+// gone waits for the end of the step.
+func (r *running) gone(t *testing.T) {
+	t.Helper()
 	const patience = 20_000 // milliseconds
 	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(r.step), Events: unix.POLLIN}}, patience); n != 1 {
 		t.Errorf("the step's process lives on: %v", err)
@@ -161,7 +173,8 @@ func TestProgramKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.ends(t, -1)
-	h.works(t)
+	h.run(t, 0, "build", "--fresh", h.first)
+	h.tidy(t)
 }
 
 // TestEngineKilled kills the engine in the middle of a step.
@@ -177,11 +190,12 @@ func TestEngineKilled(t *testing.T) {
 	if err := unix.Kill(status.PID, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	r.ends(t, 6)
+	r.exits(t, 6)
 	got := ended{stderr: r.stderr.String()}.complaint(t)
 	if !strings.Contains(got, "the engine ended in the middle of the work") || !strings.Contains(got, "engine.log") {
 		t.Errorf("the error is: %s", got)
 	}
 	h.tidy(t)
 	h.run(t, 0, "build", "--fresh", h.first)
+	r.gone(t) // the next engine ends what a killed one left
 }

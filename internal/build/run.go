@@ -83,15 +83,12 @@ func (r *Runner) runBuild(ctx context.Context, b *BuildPlan, rec *recorder) ([]a
 
 // Export solves a state and stores the files in the folders at its top.
 func (r *Runner) Export(ctx context.Context, state llb.State, progress func(engine.Event), network bool) ([]ashlar.File, error) {
-	if err := os.MkdirAll(r.Scratch, 0o700); err != nil {
-		return nil, fault.New(fault.Internal, "make scratch folder: %w", err)
-	}
-	tmp, err := os.MkdirTemp(r.Scratch, "out-")
+	tmp, err := newScratch(r.Scratch)
 	if err != nil {
-		return nil, fault.New(fault.Internal, "make scratch folder: %w", err)
+		return nil, err
 	}
-	defer os.RemoveAll(tmp)
-	out := filepath.Join(tmp, "out")
+	defer tmp.remove()
+	out := filepath.Join(tmp.dir, "out")
 	err = r.Engine.Solve(ctx, state, engine.Request{Blobs: r.Store, Out: out, Progress: progress, Network: network})
 	if err != nil {
 		return nil, err

@@ -111,7 +111,7 @@ func TestFetch(t *testing.T) {
 			cut(w, 1000)
 		}, Request{Digest: digest}, fault.Unavailable, 2},
 		{"range ignored", first(func(w http.ResponseWriter, r *http.Request) { cut(w, 1000) }), Request{Digest: digest}, "", 1},
-		{"redirect loop", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 302) }, Request{Digest: digest}, fault.Invalid, 0},
+		{"redirect loop", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }, Request{Digest: digest}, fault.Invalid, 0},
 		{"redirect to file", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Location", "file:///etc/passwd")
 			w.WriteHeader(302)
@@ -221,7 +221,7 @@ func TestStalled(t *testing.T) {
 
 func TestNoDowngrade(t *testing.T) {
 	plain := serve(t, whole)
-	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, plain, 302) }))
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, plain, http.StatusFound) }))
 	defer s.Close()
 	f, _ := newFetcher(t, s.URL)
 	f.Client = s.Client()

@@ -131,15 +131,15 @@ func (r *Record) Provenance(file string) (*attest.ReadyProvenance, error) {
 
 // Level says in words which level the attestations claim.
 func (r *Record) Level() string {
-	for _, f := range r.Result.Debs() {
-		p, err := r.Provenance(f.Name)
-		switch {
-		case err != nil:
-			return "not attested"
-		case p.Builder == attest.BuilderL3:
-			return "SLSA Build L3"
-		}
-		return "SLSA Build L2"
+	debs := r.Result.Debs()
+	if len(debs) == 0 {
+		return "not attested"
 	}
-	return "not attested"
+	switch p, err := r.Provenance(debs[0].Name); {
+	case err != nil:
+		return "not attested"
+	case p.Builder == attest.BuilderL3:
+		return "SLSA Build L3"
+	}
+	return "SLSA Build L2"
 }
