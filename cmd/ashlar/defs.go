@@ -86,8 +86,11 @@ func catalogRoot(file string) string {
 		switch filepath.Base(dir) {
 		case "package", "image", "chart":
 			if up := filepath.Base(filepath.Dir(dir)); up != "package" && up != "image" && up != "chart" {
-				root, err := filepath.Rel(mustWD(), filepath.Dir(dir))
-				if err != nil {
+				root := filepath.Dir(dir)
+				if filepath.IsAbs(file) {
+					return root
+				}
+				if root, err = filepath.Rel(mustWD(), root); err != nil {
 					return filepath.Dir(dir)
 				}
 				return root

@@ -2,10 +2,14 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -104,17 +108,13 @@ func (r *Runner) gather(ctx context.Context, dir string) ([]ashlar.File, error) 
 		return nil, fault.New(fault.Internal, "read build output: %w", err)
 	}
 	defer root.Close()
-	found, err := filepath.Glob(filepath.Join(dir, "*", "*"))
+	found, err := outputs(root)
 	if err != nil {
 		return nil, err
 	}
 	lists := map[string][]string{} // what each .changes and .dsc names
 	var files []ashlar.File
-	for _, p := range found {
-		rel, err := filepath.Rel(dir, p)
-		if err != nil {
-			return nil, err
-		}
+	for _, rel := range found {
 		f, err := r.store(ctx, root, rel)
 		if err != nil {
 			return nil, err
@@ -130,6 +130,32 @@ func (r *Runner) gather(ctx context.Context, dir string) ([]ashlar.File, error) 
 		files = append(files, *f)
 	}
 	return made(files, lists), nil
+}
+
+// outputs returns the paths of what lies in the folders of the output. A step
+// may have made such a folder a link to anywhere.
+func outputs(root *os.Root) ([]string, error) {
+	var list []string
+	for dir, from := range map[string]string{"0": ashlar.SourceDir, "1": ashlar.DebDir} {
+		info, err := root.Lstat(dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return nil, fault.New(fault.Internal, "read build output: %w", err)
+		case !info.IsDir():
+			return nil, fault.New(fault.Failed, "a step made %s something else than a folder", from).Fix("leave packages in that folder")
+		}
+		entries, err := fs.ReadDir(root.FS(), dir)
+		if err != nil {
+			return nil, fault.New(fault.Internal, "read build output: %w", err)
+		}
+		for _, e := range entries {
+			list = append(list, path.Join(dir, e.Name()))
+		}
+	}
+	slices.Sort(list)
+	return list, nil
 }
 
 // store puts one output into the store; it returns nil for what is no plain file.

@@ -131,6 +131,7 @@ func Serve(ctx context.Context, cfg Config) error {
 	}
 	// BuildKit makes folders that steps write to; their modes must be as asked.
 	syscall.Umask(0)
+	tellVersion()
 	d, err := newDaemon(cfg)
 	if err != nil {
 		return err

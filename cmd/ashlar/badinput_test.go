@@ -1,0 +1,229 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/engine"
+)
+
+// serve puts a file where the loopback server of the house serves it, and
+// returns a files entry for it.
+func (h *house) serve(t *testing.T, name string, content []byte) string {
+	t.Helper()
+	file := filepath.Join(h.files, name)
+	if err := os.WriteFile(file, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Remove(file) })
+	return fmt.Sprintf("- url: %s/%s\n  checksum: %s\n", h.server.URL, name, ashlar.DigestOf(content))
+}
+
+// escaping is a tar archive with an entry outside of its folder.
+func escaping(t *testing.T) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	err := w.WriteHeader(&tar.Header{Name: "../../../etc/ashlar-escaped", Mode: 0o644, Size: 5})
+	if err == nil {
+		_, err = w.Write([]byte("gone\n"))
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// dscTwice is the hello .dsc with its tar listed twice.
+func (h *house) dscTwice(t *testing.T) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(h.files, "hello-ashlar_1.0.dsc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^ [0-9a-f]{64} .*\n`).Find(b)
+	return bytes.Replace(b, line, append(line, line...), 1)
+}
+
+// A bad case is a definition that cannot be built, with the exit code and what
+// the one error must say.
+type bad struct {
+	name string
+	def  definition
+	code int
+	says []string
+}
+
+// refuse builds the definition of a bad case and checks the error; then the next
+// run must work.
+func (h *house) refuse(t *testing.T, c bad) {
+	t.Helper()
+	c.def.name = "bad-" + strings.ReplaceAll(c.name, " ", "-")
+	def := h.define(t, c.def)
+	got := h.run(t, c.code, "build", def).complaint(t)
+	for _, want := range append(c.says, def) {
+		if !strings.Contains(got, want) {
+			t.Errorf("the error does not say %q:\n%s", want, got)
+		}
+	}
+	h.tidy(t)
+	h.works(t)
+}
+
+func TestBadSources(t *testing.T) {
+	h := warm(t)
+	tarball, err := os.ReadFile(filepath.Join(h.files, "hello-ashlar_1.0.tar.xz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := "sha256:" + strings.Repeat("0", 64)
+	served := func(name, checksum string) string {
+		return fmt.Sprintf("- url: %s/%s\n  checksum: %s\n", h.server.URL, name, checksum)
+	}
+	step := pack(hello)
+	for _, c := range []bad{
+		{"wrong checksum", definition{files: served("hello-ashlar_1.0.dsc", wrong), pipeline: step}, 2, []string{":12:", "hello-ashlar_1.0.dsc", wrong[:15]}},
+		{"missing source", definition{files: served("nothing.tar.gz", wrong), pipeline: step}, 3, []string{":12:", "nothing.tar.gz"}},
+		{"malformed checksum", definition{files: served("hello-ashlar_1.0.dsc", "sha256:beef"), pipeline: step}, 2, []string{":12:", "sha256:<64 hexadecimal digits>"}},
+		{"dsc that lists a file twice", definition{files: h.serve(t, "twice_1.0.dsc", h.dscTwice(t)), pipeline: step}, 2, []string{"twice"}},
+		{"dsc of another tar", definition{files: served("hello-ashlar_1.0.dsc", fileDigest(t, h, "hello-ashlar_1.0.dsc")) +
+			strings.Replace(h.serve(t, "other.tar.xz", tarball[:len(tarball)-8]), "\n", "\n  path: /build/reproducible-path/hello-ashlar_1.0.tar.xz\n", 1), pipeline: step},
+			2, []string{"hello-ashlar_1.0.tar.xz"}},
+		{"truncated tar", definition{files: h.serve(t, "short.tar.xz", tarball[:len(tarball)/2]), pipeline: "- name: unpack\n  runs: tar -xf short.tar.xz\n"},
+			1, []string{"unpack", "Unexpected end of input", "the whole log is"}},
+		{"tar that escapes", definition{files: h.serve(t, "escape.tar", escaping(t)), pipeline: "- name: unpack\n  runs: tar -xf escape.tar && ls -l /etc/ashlar-escaped\n"},
+			1, []string{"unpack", "contains '..'"}},
+	} {
+		t.Run(c.name, func(t *testing.T) { h.refuse(t, c) })
+	}
+	if _, err := os.Lstat("/etc/ashlar-escaped"); err == nil {
+		t.Error("the tar wrote on the host")
+	}
+}
+
+func fileDigest(t *testing.T, h *house, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(h.files, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(ashlar.DigestOf(b))
+}
+
+func TestBadDefinitions(t *testing.T) {
+	h := warm(t)
+	patch, err := os.ReadFile("testdata/does-not-fit.patch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := map[string]string{"wrong.patch": string(patch)}
+	apply := func(step string) string {
+		return unpackHello + "- uses: " + step + "\n  work-dir: /build/reproducible-path/hello\n  with: {patches: [/local/wrong.patch]}\n"
+	}
+	for _, c := range []bad{
+		{"unknown package", definition{packages: "- no-such-package", pipeline: pack(hello)}, 4, []string{"no-such-package"}},
+		{"dependency left out", definition{packages: "- '!libc6-dev'", pipeline: pack(hello)}, 4, []string{"libc6-dev", "build-essential"}},
+		{"version that is not there", definition{packages: "- jq=99.0-1", pipeline: pack(hello)}, 4, []string{"jq", "99.0-1"}},
+		{"patch", definition{local: local, pipeline: apply("patch@v1")}, 1, []string{"wrong.patch does not apply", "hello.c", "hunk 1"}},
+		{"patch of a series", definition{local: local, pipeline: apply("dpkg/patch@v1")}, 1, []string{"wrong.patch does not apply", "hello.c"}},
+		{"version that goes down", definition{pipeline: unpackHello + "- uses: dpkg/bump@v1\n  work-dir: /build/reproducible-path/hello\n  with: {version: 0.9}\n"},
+			1, []string{"would be lower than 1.0"}},
+		{"privileged step", definition{pipeline: "- name: download\n  privileged: true\n  runs: 'true'\n"}, 7, []string{":27:", "download", "--allow-network"}},
+	} {
+		t.Run(c.name, func(t *testing.T) { h.refuse(t, c) })
+	}
+}
+
+// TestFailingStep checks that the error has the last 30 lines of the log, and
+// says where all of it is.
+func TestFailingStep(t *testing.T) {
+	h := warm(t)
+	def := h.define(t, definition{name: "failing", pipeline: "- name: count\n  runs: for i in $(seq 1 100); do echo line $i of the log; done; exit 7\n"})
+	got := h.run(t, 1, "build", def).complaint(t)
+	for line, want := range map[int]bool{1: false, 70: false, 71: true, 100: true} {
+		if strings.Contains(got, fmt.Sprintf("line %d of the log\n", line)) != want {
+			t.Errorf("line %d is in the error: %v, want %v", line, !want, want)
+		}
+	}
+	for _, want := range []string{def, `count" failed with exit code 7`, "the whole log is " + h.log("failing")} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the error does not say %q:\n%s", want, got)
+		}
+	}
+	log, err := os.ReadFile(h.log("failing"))
+	if err != nil || !bytes.Contains(log, []byte("line 1 of the log\n")) {
+		t.Errorf("the whole log: %v\n%s", err, log)
+	}
+	if h.tidy(t); !t.Failed() {
+		h.works(t)
+	}
+}
+
+// TestFullDisk has a state folder on a file system of 48 MiB, less than the
+// indexes and packages of a build root need.
+func TestFullDisk(t *testing.T) {
+	h := warm(t)
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=48m"); err != nil {
+		t.Skipf("cannot mount a tmpfs: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	def := h.define(t, definition{name: "full", pipeline: pack(hello)})
+	full := &house{state: filepath.Join(dir, "state")}
+	got := full.run(t, 6, "plan", def).complaint(t)
+	if !strings.Contains(got, "no space left") && !strings.Contains(got, "disk is full") || !strings.Contains(got, "free some space") {
+		t.Errorf("the error is: %s", got)
+	}
+	full.tidy(t)
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, "size=2g"); err != nil {
+		t.Fatal(err)
+	}
+	full.run(t, 0, "plan", def)
+}
+
+// TestFullDiskInBuild fills the engine's disk from inside a step.
+func TestFullDiskInBuild(t *testing.T) {
+	h := warm(t)
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=700m"); err != nil {
+		t.Skipf("cannot mount a tmpfs: %v", err)
+	}
+	small := &house{state: filepath.Join(dir, "state")}
+	t.Cleanup(func() {
+		if err := errors.Join(engine.Stop(context.Background(), small.engineConfig()), unix.Unmount(dir, unix.MNT_DETACH)); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.Mkdir(small.state, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, known := range []string{"indexes", "blobs", "bootstrap"} { // what was fetched already
+		if out, err := exec.Command("cp", "-a", filepath.Join(h.state, known), small.state).CombinedOutput(); err != nil {
+			t.Skipf("the blobs alone fill it: %s", out)
+		}
+	}
+	o := small.try("build", h.first)
+	if o.code != 6 && o.code != 1 {
+		t.Errorf("exit code %d\n%s", o.code, o.stderr)
+	}
+	if got := o.complaint(t); !strings.Contains(got, "free some space") {
+		t.Errorf("the error is: %s", got)
+	}
+	small.tidy(t)
+}
