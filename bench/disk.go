@@ -69,12 +69,12 @@ func (d *disk) config() engine.Config {
 
 // runner returns what executes plans on the engine of the disk. Inputs and
 // outputs are in the given store.
-func (d *disk) runner(ctx context.Context, l *lab, store *blob.Dir) (*build.Runner, error) {
+func (d *disk) runner(ctx context.Context, store *blob.Dir) (*build.Runner, error) {
 	client, err := engine.Ensure(ctx, d.config())
 	if err != nil {
 		return nil, err
 	}
-	return &build.Runner{Engine: client, Store: store, Scratch: l.path("tmp"), Memo: filepath.Join(d.dir, "bootstrap"), Now: time.Now}, nil
+	return &build.Runner{Engine: client, Store: store, Scratch: d.lab.path("tmp"), Memo: filepath.Join(d.dir, "bootstrap"), Now: time.Now}, nil
 }
 
 // close ends the engine, unmounts the disk and removes it.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path"
 	"runtime"
 	"strings"
@@ -17,6 +18,15 @@ import (
 	"github.com/ashlar-project/ashlar/internal/source"
 	"github.com/ashlar-project/ashlar/internal/work"
 )
+
+// A twins builds definitions twice.
+type twins struct {
+	*lab
+	shop  *work.Shop // of the first builds
+	other *disk      // under the engine of the second builds
+	vary  build.Variation
+	book  *book
+}
 
 // repro builds each definition twice, under different conditions on separate
 // engines, and compares the packages byte for byte.
@@ -30,39 +40,39 @@ func repro(ctx context.Context, l *lab) (*section, error) {
 	if err != nil {
 		return nil, err
 	}
-	book, err := openBook(l.path("repro.json"))
-	if err != nil {
+	t := &twins{lab: l, shop: shop}
+	if t.book, err = openBook(l.path("repro.json")); err != nil {
 		return nil, err
 	}
-	vary, err := variation(ctx, shop)
-	if err != nil {
+	if t.vary, err = variation(ctx, shop); err != nil {
 		return nil, err
 	}
-	other, err := l.otherDisk(ctx)
-	if err != nil {
+	if t.other, err = l.otherDisk(ctx); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err := other.close(ctx); err != nil {
-			l.logf("repro: %v", err)
-		}
-	}()
+	err = t.compareAll(ctx, refs)
+	return reproSection(t.book, refs, t.vary), errors.Join(err, t.other.close(ctx))
+}
+
+// compareAll compares the two builds of each definition. After a failure it goes
+// on if it may.
+func (t *twins) compareAll(ctx context.Context, refs []work.Ref) error {
 	var failed []error
 	for i, ref := range refs {
-		l.logf("repro: %d of %d, %s", i+1, len(refs), ref.Path)
-		e, err := l.twice(ctx, shop, other, ref, vary, book)
-		if err != nil {
-			err = fmt.Errorf("%s: %w", ref.Path, err)
-			l.logf("%v", err)
-			failed = append(failed, err)
-			if !l.keepGoing || ctx.Err() != nil {
-				break
-			}
+		t.logf("repro: %d of %d, %s", i+1, len(refs), ref.Path)
+		e, err := t.compare(ctx, ref)
+		if err == nil {
+			t.logf("repro: %s", e.verdict())
 			continue
 		}
-		l.logf("repro: %s", e.verdict())
+		err = fmt.Errorf("%s: %w", ref.Path, err)
+		t.logf("%v", err)
+		failed = append(failed, err)
+		if !t.keepGoing || ctx.Err() != nil {
+			break
+		}
 	}
-	return reproSection(book, refs, vary), errors.Join(failed...)
+	return errors.Join(failed...)
 }
 
 // variation returns the conditions of the second build.
@@ -114,62 +124,69 @@ func faketime(ctx context.Context, s *work.Shop) (ashlar.Digest, error) {
 	return lib, err
 }
 
-// twice returns the comparison of two builds of a definition: the one that the
+// compare returns the comparison of two builds of a definition: the one that the
 // state folder has, made if it is not there, and one under other conditions.
-func (l *lab) twice(ctx context.Context, shop *work.Shop, other *disk, ref work.Ref, vary build.Variation, book *book) (*entry, error) {
-	p, err := shop.Plan(ctx, ref, work.BuildOptions{})
+// What is in the book is not built again.
+func (t *twins) compare(ctx context.Context, ref work.Ref) (*entry, error) {
+	p, err := t.shop.Plan(ctx, ref, work.BuildOptions{})
 	if err != nil {
 		return nil, err
 	}
-	key := p.Plan.Key()
-	e := book.entry(ref.Path, key)
+	e := t.book.entry(ref.Path, p.Plan.Key())
 	if e.First == nil {
-		if e.First, err = l.first(ctx, shop, ref, p); err != nil {
+		if e.First, err = t.first(ctx, ref, p); err != nil {
 			return nil, err
 		}
-		if err := book.save(); err != nil {
+		if err := t.book.save(); err != nil {
 			return nil, err
 		}
 	}
 	if e.Second == nil {
 		begun := time.Now()
-		if e.Second, err = l.second(ctx, shop, other, p, vary); err != nil {
+		if e.Second, err = t.second(ctx, ref, p); err != nil {
 			e.Failure = firstLine(err)
-			return nil, errors.Join(err, book.save())
+			return nil, errors.Join(err, t.book.save())
 		}
 		e.Failure, e.Took = "", time.Since(begun)
 	}
-	return e, book.save()
+	return e, t.book.save()
 }
 
 // first returns the packages that the state folder has of a plan, or builds them
 // under the usual conditions.
-func (l *lab) first(ctx context.Context, shop *work.Shop, ref work.Ref, p *work.Planned) (map[string]ashlar.Digest, error) {
-	if r, err := shop.Latest(ref.Path, p.Lock.Inputs.Target); err == nil && r.Result.Key == p.Plan.Key() {
+func (t *twins) first(ctx context.Context, ref work.Ref, p *work.Planned) (map[string]ashlar.Digest, error) {
+	if r, err := t.shop.Latest(ref.Path, p.Lock.Inputs.Target); err == nil && r.Result.Key == p.Plan.Key() {
 		return debsOf(r.Result), nil
 	}
-	l.logf("repro: %s is not in the state folder: building it", ref.Path)
-	runner, err := l.runner(ctx, shop)
+	t.logf("repro: it is not in the state folder: building it")
+	runner, err := t.runner(ctx, t.shop)
 	if err != nil {
 		return nil, err
 	}
-	defer runner.Engine.Close()
-	res, err := runner.Run(ctx, p.Plan)
-	if err != nil {
-		return nil, err
-	}
-	return debsOf(res), nil
+	return t.build(ctx, runner, p, "repro-"+sourceName(ref)+".first.log")
 }
 
 // second builds a plan under other conditions, on the engine of the other disk.
 // The inputs are the same blobs.
-func (l *lab) second(ctx context.Context, shop *work.Shop, other *disk, p *work.Planned, vary build.Variation) (map[string]ashlar.Digest, error) {
-	runner, err := other.runner(ctx, l, shop.Store)
+func (t *twins) second(ctx context.Context, ref work.Ref, p *work.Planned) (map[string]ashlar.Digest, error) {
+	runner, err := t.other.runner(ctx, t.shop.Store)
 	if err != nil {
 		return nil, err
 	}
+	runner.Vary = t.vary
+	return t.build(ctx, runner, p, "repro-"+sourceName(ref)+".second.log")
+}
+
+// build runs a plan, keeps its log in the scratch folder and returns the
+// packages.
+func (t *twins) build(ctx context.Context, runner *build.Runner, p *work.Planned, logName string) (map[string]ashlar.Digest, error) {
 	defer runner.Engine.Close()
-	runner.Vary = vary
+	log, err := os.Create(t.path(logName))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	runner.Log = log
 	res, err := runner.Run(ctx, p.Plan)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,7 +64,8 @@ type bad struct {
 	name string
 	def  definition
 	code int
-	says []string
+	line string   // a piece of the line of the definition that the error names
+	says []string // in the error, or in the log that comes with it
 }
 
 // refuse builds the definition of a bad case and checks the error; then the next
@@ -72,14 +74,35 @@ func (h *house) refuse(t *testing.T, c bad) {
 	t.Helper()
 	c.def.name = "bad-" + strings.ReplaceAll(c.name, " ", "-")
 	def := h.define(t, c.def)
-	got := h.run(t, c.code, "build", def).complaint(t)
-	for _, want := range append(c.says, def) {
-		if !strings.Contains(got, want) {
-			t.Errorf("the error does not say %q:\n%s", want, got)
+	o := h.run(t, c.code, "build", def)
+	place := "ashlar: " + def
+	if c.line != "" {
+		place += fmt.Sprintf(":%d:", lineOf(t, def, c.line))
+	}
+	if got := o.complaint(t); !strings.HasPrefix(got, place) || !strings.HasSuffix(strings.TrimSpace(got), ")") {
+		t.Errorf("the error does not begin with %q or has no remedy:\n%s", place, got)
+	}
+	for _, want := range c.says {
+		if !strings.Contains(o.stderr, want) {
+			t.Errorf("nothing says %q:\n%s", want, o.stderr)
 		}
 	}
 	h.tidy(t)
 	h.works(t)
+}
+
+// lineOf returns the number of the first line of a file that has the text.
+func lineOf(t *testing.T, file, text string) int {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _, ok := strings.Cut(string(b), text)
+	if !ok {
+		t.Fatalf("%s has no %q", file, text)
+	}
+	return 1 + strings.Count(before, "\n")
 }
 
 func TestBadSources(t *testing.T) {
@@ -94,17 +117,17 @@ func TestBadSources(t *testing.T) {
 	}
 	step := pack(hello)
 	for _, c := range []bad{
-		{"wrong checksum", definition{files: served("hello-ashlar_1.0.dsc", wrong), pipeline: step}, 2, []string{":12:", "hello-ashlar_1.0.dsc", wrong[:15]}},
-		{"missing source", definition{files: served("nothing.tar.gz", wrong), pipeline: step}, 3, []string{":12:", "nothing.tar.gz"}},
-		{"malformed checksum", definition{files: served("hello-ashlar_1.0.dsc", "sha256:beef"), pipeline: step}, 2, []string{":12:", "sha256:<64 hexadecimal digits>"}},
-		{"dsc that lists a file twice", definition{files: h.serve(t, "twice_1.0.dsc", h.dscTwice(t)), pipeline: step}, 2, []string{"twice"}},
+		{"wrong checksum", definition{files: served("hello-ashlar_1.0.dsc", wrong), pipeline: step}, 2, "- url", []string{"hello-ashlar_1.0.dsc", wrong[:15]}},
+		{"missing source", definition{files: served("nothing.tar.gz", wrong), pipeline: step}, 3, "- url", []string{"nothing.tar.gz"}},
+		{"malformed checksum", definition{files: served("hello-ashlar_1.0.dsc", "sha256:beef"), pipeline: step}, 2, "- url", []string{"sha256:<64 hexadecimal digits>"}},
+		{"dsc that lists a file twice", definition{files: h.serve(t, "twice_1.0.dsc", h.dscTwice(t)), pipeline: step}, 2, "- name: bad-", []string{"twice"}},
 		{"dsc of another tar", definition{files: served("hello-ashlar_1.0.dsc", fileDigest(t, h, "hello-ashlar_1.0.dsc")) +
 			strings.Replace(h.serve(t, "other.tar.xz", tarball[:len(tarball)-8]), "\n", "\n  path: /build/reproducible-path/hello-ashlar_1.0.tar.xz\n", 1), pipeline: step},
-			2, []string{"hello-ashlar_1.0.tar.xz"}},
+			2, "- name: bad-", []string{"hello-ashlar_1.0.tar.xz"}},
 		{"truncated tar", definition{files: h.serve(t, "short.tar.xz", tarball[:len(tarball)/2]), pipeline: "- name: unpack\n  runs: tar -xf short.tar.xz\n"},
-			1, []string{"unpack", "Unexpected end of input", "the whole log is"}},
+			1, "", []string{"unpack", "Unexpected end of input", "the whole log is"}},
 		{"tar that escapes", definition{files: h.serve(t, "escape.tar", escaping(t)), pipeline: "- name: unpack\n  runs: tar -xf escape.tar && ls -l /etc/ashlar-escaped\n"},
-			1, []string{"unpack", "contains '..'"}},
+			1, "", []string{"unpack", "contains '..'"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { h.refuse(t, c) })
 	}
@@ -133,14 +156,14 @@ func TestBadDefinitions(t *testing.T) {
 		return unpackHello + "- uses: " + step + "\n  work-dir: /build/reproducible-path/hello\n  with: {patches: [/local/wrong.patch]}\n"
 	}
 	for _, c := range []bad{
-		{"unknown package", definition{packages: "- no-such-package", pipeline: pack(hello)}, 4, []string{"no-such-package"}},
-		{"dependency left out", definition{packages: "- '!libc6-dev'", pipeline: pack(hello)}, 4, []string{"libc6-dev", "build-essential"}},
-		{"version that is not there", definition{packages: "- jq=99.0-1", pipeline: pack(hello)}, 4, []string{"jq", "99.0-1"}},
-		{"patch", definition{local: local, pipeline: apply("patch@v1")}, 1, []string{"wrong.patch does not apply", "hello.c", "hunk 1"}},
-		{"patch of a series", definition{local: local, pipeline: apply("dpkg/patch@v1")}, 1, []string{"wrong.patch does not apply", "hello.c"}},
+		{"unknown package", definition{packages: "- no-such-package", pipeline: pack(hello)}, 4, "- name: bad-", []string{"no-such-package"}},
+		{"dependency left out", definition{packages: "- '!libc6-dev'", pipeline: pack(hello)}, 4, "- name: bad-", []string{"debhelper →", "excluded by !libc6-dev"}},
+		{"version that is not there", definition{packages: "- jq=99.0-1", pipeline: pack(hello)}, 4, "- name: bad-", []string{"jq", "99.0-1"}},
+		{"patch", definition{local: local, pipeline: apply("patch@v1")}, 1, "", []string{"wrong.patch does not apply", "hello.c", "hunk 1"}},
+		{"patch of a series", definition{local: local, pipeline: apply("dpkg/patch@v1")}, 1, "", []string{"wrong.patch does not apply", "hello.c"}},
 		{"version that goes down", definition{pipeline: unpackHello + "- uses: dpkg/bump@v1\n  work-dir: /build/reproducible-path/hello\n  with: {version: 0.9}\n"},
-			1, []string{"would be lower than 1.0"}},
-		{"privileged step", definition{pipeline: "- name: download\n  privileged: true\n  runs: 'true'\n"}, 7, []string{":27:", "download", "--allow-network"}},
+			1, "", []string{"would be lower than 1.0"}},
+		{"privileged step", definition{pipeline: "- name: download\n  privileged: true\n  runs: 'true'\n"}, 7, "- name: download", []string{"download", "--allow-network"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { h.refuse(t, c) })
 	}
@@ -151,14 +174,14 @@ func TestBadDefinitions(t *testing.T) {
 func TestFailingStep(t *testing.T) {
 	h := warm(t)
 	def := h.define(t, definition{name: "failing", pipeline: "- name: count\n  runs: for i in $(seq 1 100); do echo line $i of the log; done; exit 7\n"})
-	got := h.run(t, 1, "build", def).complaint(t)
+	o := h.run(t, 1, "build", def)
 	for line, want := range map[int]bool{1: false, 70: false, 71: true, 100: true} {
-		if strings.Contains(got, fmt.Sprintf("line %d of the log\n", line)) != want {
+		if strings.Contains(o.stderr, fmt.Sprintf("line %d of the log\n", line)) != want {
 			t.Errorf("line %d is in the error: %v, want %v", line, !want, want)
 		}
 	}
 	for _, want := range []string{def, `count" failed with exit code 7`, "the whole log is " + h.log("failing")} {
-		if !strings.Contains(got, want) {
+		if got := o.complaint(t); !strings.Contains(got, want) {
 			t.Errorf("the error does not say %q:\n%s", want, got)
 		}
 	}
@@ -171,58 +194,80 @@ func TestFailingStep(t *testing.T) {
 	}
 }
 
-// TestFullDisk has a state folder on a file system of 48 MiB, less than the
-// indexes and packages of a build root need.
-func TestFullDisk(t *testing.T) {
-	h := warm(t)
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=48m"); err != nil {
+// onDisk returns a house on a file system of its own, of a size as mount takes it.
+func (h *house) onDisk(t *testing.T, size string) (small *house, resize func(string)) {
+	t.Helper()
+	dir, err := os.MkdirTemp(filepath.Dir(h.state), "disk-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755,size="+size); err != nil {
 		t.Skipf("cannot mount a tmpfs: %v", err)
 	}
+	small = &house{state: filepath.Join(dir, "state")}
 	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+		err := errors.Join(engine.Stop(context.Background(), small.engineConfig()), unix.Unmount(dir, unix.MNT_DETACH), os.Remove(dir))
+		if err != nil {
 			t.Error(err)
 		}
 	})
+	return small, func(size string) {
+		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, "mode=755,size="+size); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestFullDisk has a state folder with less room than the indexes and packages
+// of a build root need.
+func TestFullDisk(t *testing.T) {
+	h := warm(t)
+	small, resize := h.onDisk(t, "48m")
 	def := h.define(t, definition{name: "full", pipeline: pack(hello)})
-	full := &house{state: filepath.Join(dir, "state")}
-	got := full.run(t, 6, "plan", def).complaint(t)
+	got := small.run(t, 6, "plan", def).complaint(t)
 	if !strings.Contains(got, "no space left") && !strings.Contains(got, "disk is full") || !strings.Contains(got, "free some space") {
 		t.Errorf("the error is: %s", got)
 	}
-	full.tidy(t)
-	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, "size=2g"); err != nil {
-		t.Fatal(err)
-	}
-	full.run(t, 0, "plan", def)
+	small.tidy(t)
+	resize("1g")
+	small.run(t, 0, "plan", def)
 }
 
-// TestFullDiskInBuild fills the engine's disk from inside a step.
+// TestFullDiskInBuild has an engine whose disk is full before the build root is
+// there.
 func TestFullDiskInBuild(t *testing.T) {
 	h := warm(t)
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=700m"); err != nil {
-		t.Skipf("cannot mount a tmpfs: %v", err)
-	}
-	small := &house{state: filepath.Join(dir, "state")}
-	t.Cleanup(func() {
-		if err := errors.Join(engine.Stop(context.Background(), small.engineConfig()), unix.Unmount(dir, unix.MNT_DETACH)); err != nil {
-			t.Error(err)
+	known := []string{"indexes", "blobs", "bootstrap", "keys", "locks"} // what was fetched already
+	var size int64
+	for _, dir := range known {
+		err := filepath.WalkDir(filepath.Join(h.state, dir), func(_ string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			info, err := d.Info()
+			if err == nil {
+				size += info.Size()
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
+	}
+	small, _ := h.onDisk(t, fmt.Sprintf("%dm", size>>20+150)) // a build root is 700 MB
 	if err := os.Mkdir(small.state, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, known := range []string{"indexes", "blobs", "bootstrap"} { // what was fetched already
-		if out, err := exec.Command("cp", "-a", filepath.Join(h.state, known), small.state).CombinedOutput(); err != nil {
-			t.Skipf("the blobs alone fill it: %s", out)
+	for _, dir := range known {
+		if out, err := exec.Command("cp", "-a", filepath.Join(h.state, dir), small.state).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
 		}
 	}
-	o := small.try("build", h.first)
-	if o.code != 6 && o.code != 1 {
-		t.Errorf("exit code %d\n%s", o.code, o.stderr)
-	}
-	if got := o.complaint(t); !strings.Contains(got, "free some space") {
+	o := small.run(t, 6, "build", h.first)
+	if got := o.complaint(t); !strings.Contains(got, "disk is full") || !strings.Contains(got, "free some space") {
 		t.Errorf("the error is: %s", got)
 	}
 	small.tidy(t)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ashlar-project/ashlar/internal/engine"
 	"github.com/ashlar-project/ashlar/internal/fault"
 )
 
@@ -32,7 +33,7 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	a := &app{out: os.Stdout, err: os.Stderr, now: time.Now}
-	err := a.root().ExecuteContext(ctx)
+	err := a.execute(ctx)
 	if closing := a.close(); err == nil {
 		err = closing
 	}
@@ -43,6 +44,19 @@ func run() int {
 		return 130
 	}
 	return fault.ExitCode(err)
+}
+
+// execute runs the verb that the arguments name. What goes wrong before the verb
+// begins is wrong use: fault.Invalid.
+func (a *app) execute(ctx context.Context) error {
+	root, begun := a.root(), false
+	root.PersistentPreRun = func(*cobra.Command, []string) { begun = true }
+	err := root.ExecuteContext(ctx)
+	var known *fault.Error
+	if err == nil || begun || errors.As(err, &known) {
+		return err
+	}
+	return fault.New(fault.Invalid, "%w", err).Fix("see: ashlar --help")
 }
 
 // An app carries what all verbs share.
@@ -136,9 +150,21 @@ func (a *app) complain(ctx context.Context, err error) {
 		fmt.Fprintln(a.err, "ashlar: interrupted; nothing half-done was kept, run the same command to go on")
 		return
 	}
+	var step *engine.StepError
+	isStep := errors.As(err, &step)
 	if a.flags.json {
-		json.NewEncoder(a.err).Encode(map[string]any{"error": err.Error(), "kind": fault.KindOf(err), "code": fault.ExitCode(err)})
+		report := map[string]any{"error": err.Error(), "kind": fault.KindOf(err), "code": fault.ExitCode(err)}
+		if isStep {
+			report["log"] = step.Log
+		}
+		json.NewEncoder(a.err).Encode(report)
 		return
+	}
+	if isStep && len(step.Log) > 0 {
+		fmt.Fprintf(a.err, "the last %d lines of step %q:\n", len(step.Log), step.Name)
+		for _, line := range step.Log {
+			fmt.Fprintln(a.err, "  "+line)
+		}
 	}
 	fmt.Fprintf(a.err, "ashlar: %v\n", err)
 }

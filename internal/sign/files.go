@@ -192,7 +192,8 @@ func readKey(dir, name string) ([]byte, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fault.New(fault.NotFound, "there is no key").At(path, 0).Fix(makeKeysRemedy)
 	case err != nil:
-		return nil, fault.New(fault.Denied, "read a key: %w", err).At(path, 0)
+		return nil, fault.New(fault.Denied, "read a key: %w", err).At(path, 0).
+			Fix("the file must belong to user %d, and the folders above it be open to it", os.Geteuid())
 	}
 	defer f.Close()
 	var st unix.Stat_t

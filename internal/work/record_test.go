@@ -1,0 +1,161 @@
+package work
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/source"
+)
+
+var bookworm = ashlar.Target{Distro: "debian-12", Arch: "amd64"}
+
+// shop opens a shop in a folder of the test's own, with nothing to connect to.
+func shop(t *testing.T) *Shop {
+	t.Helper()
+	s, err := Open(Config{Dir: t.TempDir(), Mirrors: &source.Mirrors{}, Offline: true, Now: func() time.Time { return time.Unix(1e9, 0) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func record(key string) *Record {
+	lock := &ashlar.Lock{Format: ashlar.LockFormat, Inputs: ashlar.Inputs{Target: bookworm, Vars: map[string]string{"a": "b"}}}
+	return &Record{
+		Definition: []byte("image: x\n"), Lock: lock,
+		Result:  &ashlar.Result{Key: ashlar.DigestOf([]byte(key)), Target: bookworm, Files: []ashlar.File{{Name: "x_1_amd64.deb", Size: 3}}},
+		Verdict: &ashlar.Verdict{Passed: true},
+		Bundles: map[string][]byte{"x_1_amd64.deb.provenance.sigstore.json": []byte("{}")},
+	}
+}
+
+func TestRecordRoundTrip(t *testing.T) {
+	s := shop(t)
+	want := record("one")
+	for range 2 { // the second time it takes the place of the first
+		if err := s.save(want); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := s.load(want.Result.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	left, err := filepath.Glob(filepath.Join(s.Dir, "results", ".new-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestDamagedRecord checks that each file of a record is missed or found broken.
+func TestDamagedRecord(t *testing.T) {
+	for _, c := range []struct {
+		file string
+		kind fault.Kind
+	}{
+		{recordDefinition, fault.NotFound}, {recordLock, fault.Invalid}, {recordResult, fault.Invalid}, {recordVerdict, fault.Invalid},
+	} {
+		t.Run(c.file, func(t *testing.T) {
+			s, r := shop(t), record("one")
+			if err := s.save(r); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(filepath.Join(s.recordDir(r.Result.Key), c.file)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.load(r.Result.Key); !fault.Is(err, c.kind) {
+				t.Errorf("load returns %v, want kind %q", err, c.kind)
+			}
+		})
+	}
+}
+
+func TestLatest(t *testing.T) {
+	s := shop(t)
+	const def = "package/deb/main/x/debian-12/1.yaml"
+	if _, err := s.Latest(def, bookworm); !fault.Is(err, fault.NotFound) {
+		t.Errorf("before any build: %v", err)
+	}
+	for _, key := range []string{"one", "two"} {
+		r := record(key)
+		if err := s.save(r); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.setLatest(def, bookworm, r.Result.Key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := s.Latest(def, bookworm)
+	if err != nil || r.Result.Key != ashlar.DigestOf([]byte("two")) {
+		t.Errorf("the newest is %v, %v", r, err)
+	}
+	other := ashlar.Target{Distro: "debian-12", Arch: "arm64"}
+	if _, err := s.Latest(def, other); !fault.Is(err, fault.NotFound) {
+		t.Errorf("for another architecture: %v", err)
+	}
+	if _, err := s.Latest("package/deb/main/y/debian-12/1.yaml", bookworm); !fault.Is(err, fault.NotFound) {
+		t.Errorf("for another definition: %v", err)
+	}
+}
+
+func TestRef(t *testing.T) {
+	r := Ref{Root: "catalog", Path: "package/deb/main/x/debian-12/1.yaml"}
+	if got, want := r.File(), filepath.FromSlash("catalog/package/deb/main/x/debian-12/1.yaml"); got != want {
+		t.Errorf("File is %s", got)
+	}
+	if got, want := r.LockFile("amd64"), filepath.FromSlash("catalog/package/deb/main/x/debian-12/1.amd64.lock.json"); got != want {
+		t.Errorf("LockFile is %s", got)
+	}
+	if got := slug(r.Path); got != "package~deb~main~x~debian-12~1" {
+		t.Errorf("slug is %s", got)
+	}
+}
+
+// TestOpenRefusesAFile checks the error for a state folder that is none.
+func TestOpenRefusesAFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(Config{Dir: filepath.Join(file, "state"), Mirrors: &source.Mirrors{}})
+	if !fault.Is(err, fault.Denied) {
+		t.Errorf("Open returns %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(file, "state")); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Stat returns %v", err)
+	}
+}
+
+// TestStageEvents checks what a watcher is told of a stage, and that a vertex that
+// several solves share is told of once.
+func TestStageEvents(t *testing.T) {
+	s := shop(t)
+	var got []State
+	s.Report = func(e Event) { got = append(got, e.State) }
+	s.stage("x", "build")("", false, nil)
+	s.stage("x", "build")("", true, nil)
+	s.stage("x", "build")("", false, errors.New("no"))
+	if diff := cmp.Diff([]State{Begun, Ended, Begun, Cached, Begun, Failed}, got); diff != "" {
+		t.Error(diff)
+	}
+	vertex := ashlar.DigestOf([]byte("v"))
+	for i, c := range []struct {
+		state State
+		news  bool
+	}{{Begun, true}, {Begun, false}, {Ended, true}, {Begun, false}, {Ended, false}} {
+		if s.news(vertex, c.state) != c.news {
+			t.Errorf("%d: news of %q is %v", i, c.state, !c.news)
+		}
+	}
+}

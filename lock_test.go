@@ -1,0 +1,91 @@
+package ashlar_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ashlar-project/ashlar"
+)
+
+func exampleLock() *ashlar.Lock {
+	m := func(name string) ashlar.Material {
+		return ashlar.Material{Name: name, URI: "mirror://debian/pool/" + name, Digest: ashlar.DigestOf([]byte(name)), Size: 1}
+	}
+	patch := ashlar.Source{Material: m("fix.patch"), Path: "/p", Anchor: ashlar.Anchor{Kind: ashlar.AnchoredByIndex}, From: []ashlar.Material{m("other.dsc"), m("a.dsc")}}
+	return &ashlar.Lock{Format: ashlar.LockFormat, Inputs: ashlar.Inputs{
+		Definition: m("def.yaml"), Target: ashlar.Target{Distro: "debian-12", Arch: "amd64"}, Vars: map[string]string{"b": "<2>", "a": "1"},
+		Builds: []ashlar.BuildInputs{{
+			Name:    "one",
+			Root:    ashlar.Root{Layers: []ashlar.Layer{{Name: "essential", Packages: []ashlar.RootPackage{{Name: "dpkg", URI: "mirror://debian/pool/dpkg", Digest: ashlar.DigestOf(nil)}}}}},
+			Sources: []ashlar.Source{{Material: m("a.dsc"), Path: "/a"}, patch},
+		}},
+	}}
+}
+
+func TestLockRoundTrip(t *testing.T) {
+	lock := exampleLock()
+	b, err := lock.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := ashlar.DecodeLock(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(lock, back); diff != "" {
+		t.Errorf("lock differs after a round trip:\n%s", diff)
+	}
+	again, err := back.Encode()
+	if err != nil || string(again) != string(b) {
+		t.Errorf("the same lock has other bytes: %v", err)
+	}
+}
+
+func TestMaterialsNamesEachOnce(t *testing.T) {
+	var names []string
+	for _, m := range exampleLock().Materials() {
+		names = append(names, m.Name)
+	}
+	if diff := cmp.Diff([]string{"def.yaml", "a.dsc", "fix.patch", "other.dsc", "dpkg"}, names); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestDecodeLockRefuses(t *testing.T) {
+	good, err := exampleLock().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string][2]string{
+		"unknown field": {`"format": 1`, `"format": 1, "formt": 1`},
+		"other format":  {`"format": 1`, `"format": 2`},
+		"bad digest":    {"sha256:", "sha1:"},
+		"not JSON":      {"{", ""},
+	} {
+		if _, err := ashlar.DecodeLock([]byte(strings.Replace(string(good), change[0], change[1], 1))); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestNouns(t *testing.T) {
+	if d, err := ashlar.DigestFromHex(strings.ToUpper(ashlar.DigestOf(nil).Hex())); err != nil || d != ashlar.DigestOf(nil) {
+		t.Errorf("digest from upper-case digits: %s, %v", d, err)
+	}
+	if _, err := ashlar.DigestFromHex("12"); err == nil {
+		t.Error("two digits are taken for a digest")
+	}
+	for suite, want := range map[string]ashlar.Distro{"bookworm": "debian-12", "trixie-security": "debian-13", "nowhere": ""} {
+		if got := ashlar.DistroOfCodename(suite); got != want {
+			t.Errorf("distro of %s is %q, want %q", suite, got, want)
+		}
+	}
+	if got := ashlar.Distro("alpine-3.24").Codename(); got != "" {
+		t.Errorf("Alpine has the codename %q", got)
+	}
+	if got := ashlar.DebFileName("zlib1g", "1:1.2.13.dfsg-1+cut12u1", "amd64"); got != "zlib1g_1.2.13.dfsg-1+cut12u1_amd64.deb" {
+		t.Errorf("file name %s", got)
+	}
+}
