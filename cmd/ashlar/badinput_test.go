@@ -163,6 +163,9 @@ func TestBadDefinitions(t *testing.T) {
 		{"patch of a series", definition{local: local, pipeline: apply("dpkg/patch@v1")}, 1, "", []string{"wrong.patch does not apply", "hello.c"}},
 		{"version that goes down", definition{pipeline: unpackHello + "- uses: dpkg/bump@v1\n  work-dir: /build/reproducible-path/hello\n  with: {version: 0.9}\n"},
 			1, "", []string{"would be lower than 1.0"}},
+		{"outputs", definition{more: "outputs:\n  - {source: /x, target: /y}", pipeline: pack(hello)}, 2, "- name: bad-", []string{"outputs"}},
+		{"accounts", definition{more: "accounts: {users: [{name: x, uid: 9, gid: 9}]}", pipeline: pack(hello)}, 2, "- name: bad-", []string{"accounts"}},
+		{"another user", definition{pipeline: "- name: x\n  run-as: nobody\n  runs: id\n"}, 2, "- name: x", []string{"run-as"}},
 		{"privileged step", definition{pipeline: "- name: download\n  privileged: true\n  runs: 'true'\n"}, 7, "- name: download", []string{"download", "--allow-network"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { h.refuse(t, c) })

@@ -77,13 +77,17 @@ func TestHostileSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
 	served := strings.TrimPrefix(h.server.URL, "http://")
 	h.attack(t, hostile{
 		script: "socket.sh",
-		args:   []string{"/", abstract, served, "172.17.0.1:22", "169.254.169.254:80", "192.0.2.1:53"},
-		proof:  []string{filepath.Join(h.state, "engine"), abstract, served},
+		args:   []string{"/", abstract, host, served, "172.17.0.1:22", "169.254.169.254:80", "192.0.2.1:53"},
+		proof:  []string{filepath.Join(h.state, "engine"), abstract, host, served},
 		tries: []string{"sockets below /", "abstract sockets", "well-known sockets", "variables that lead to a socket", "tcp " + served,
-			"the host by vsock", "devices", "interfaces and resolver"},
+			"the host by vsock", "devices", "names of the host", "interfaces and resolver"},
 	})
 }
 

@@ -93,6 +93,9 @@ func (s Step) Supported() error {
 		return fault.New(fault.Invalid, "step %s runs an image, which is not built yet", s.Uses).At(s.File, s.Line)
 	case !kind.Built:
 		return fault.New(fault.Invalid, "step %s is not built yet", s.Uses).At(s.File, s.Line)
+	case s.RunAs != "":
+		return fault.New(fault.Invalid, "run-as of a step is not supported yet").At(s.File, s.Line).
+			Fix("change the user in the step itself, with setpriv or su")
 	}
 	return nil
 }

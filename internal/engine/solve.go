@@ -55,6 +55,25 @@ func (c *Client) Solve(ctx context.Context, root llb.State, req Request) error {
 	if err != nil {
 		return fault.New(fault.Internal, "make the graph: %w", err)
 	}
+	{
+		have := map[string]bool{}
+		for _, b := range def.Def {
+			have[string(ashlar.DigestOf(b))] = true
+		}
+		for _, b := range def.Def {
+			var op pb.Op
+			_ = op.UnmarshalVT(b)
+			for _, in := range op.Inputs {
+				if !have[in.Digest] {
+					println("ZZ missing in client", in.Digest)
+				}
+			}
+			again, _ := op.Marshal()
+			if string(again) != string(b) {
+				println("ZZ mutates", op.String())
+			}
+		}
+	}
 	if err := check(def, req.Network); err != nil {
 		return err
 	}

@@ -135,7 +135,8 @@ func (l *locker) build(ctx context.Context, b *catalog.Build, main *archive.Sour
 func supported(b *catalog.Build) error {
 	for what, used := range map[string]bool{
 		"uses": b.Uses != "", "matrix": len(b.Matrix) > 0, "contents.artifacts": len(b.Artifacts) > 0,
-		"contents.repositories": len(b.Repositories) > 0,
+		"contents.repositories": len(b.Repositories) > 0, "outputs": len(b.Outputs) > 0, "attestations": len(b.Attestations) > 0,
+		"accounts": b.Accounts.Root || b.Accounts.RunAs != "" || len(b.Accounts.Users)+len(b.Accounts.Groups) > 0,
 	} {
 		if used {
 			return fault.New(fault.Invalid, "build %q has %s, which is not supported yet", b.Name, what).At(b.File, b.Line).

@@ -1,9 +1,9 @@
 # Looks for the engine's socket and any way out. Arguments: a folder to search, an
-# abstract socket, and host:port of listeners that are there on the host.
+# abstract socket, the host's name, and host:port of listeners that are there.
 tried() { echo "TRIED $*"; }
 found() { echo "FOUND $*"; }
-where=$1 abstract=$2
-shift 2
+where=$1 abstract=$2 host=$3
+shift 3
 
 tried "sockets below $where"
 find "$where" \( -path /proc -o -path /sys \) -prune -o \( -type s -o -name '*.sock' \) -print 2>/dev/null | while read -r f; do found "socket $f"; done
@@ -24,6 +24,9 @@ tried "the host by vsock"
 perl -e 'socket(my $s, 40, 1, 0) or exit 1; $SIG{ALRM} = sub { exit 1 }; alarm 2; exit !connect($s, pack("SSLLx8", 40, 0, 22, 2))' 2>/dev/null && found "vsock"
 tried "devices"
 ls /dev | grep -vxE 'null|zero|full|random|urandom|tty|ptmx|pts|shm|mqueue|console|fd|stdin|stdout|stderr|core' | while read -r v; do found "device $v"; done
+tried "names of the host"
+[ "$(uname -n)" = "$host" ] && found "its name"
+grep -swF -e "$host" /etc/hostname /etc/hosts /etc/resolv.conf /etc/mailname | while read -r v; do found "its name in $v"; done
 tried "interfaces and resolver"
 sed 1,2d /proc/net/dev | grep -v ' *lo:' | while read -r v; do found "interface $v"; done
 getent hosts example.org > /dev/null && found "names are resolved"
