@@ -26,8 +26,8 @@ func compile(ctx context.Context, l *lab) (*section, error) {
 	}
 	s := &section{
 		Text: "The step `dpkg/build` in the engine, from its start to its end as the engine reports them (so with what the sandbox costs:\n" +
-			"mounting, runc, keeping what the step changed), against the very same script in a plain chroot of the same root: exported\n" +
-			"once from the engine, with /proc and /dev mounted, the same user and environment, and a fresh copy of the unpacked source\n" +
+			"mounting, runc, keeping what the step changed), against the very same script in a plain chroot of the same root: unpacked\n" +
+			"once from the engine's, with /proc and /dev mounted, the same user and environment, and a fresh copy of the unpacked source\n" +
 			"every time. Both packages come out the same, byte for byte.",
 	}
 	for _, r := range recipes {
@@ -102,21 +102,14 @@ type chroot struct {
 	steps []build.Step
 }
 
-// newChroot exports the root of a build and places the inputs of its steps.
+// newChroot brings the root of a build and the inputs of its steps into a folder.
 func (l *lab) newChroot(ctx context.Context, r *build.Runner, store *blob.Dir, b *build.BuildPlan) (*chroot, error) {
-	c := &chroot{dir: l.path("chroot"), steps: b.Steps}
-	if err := os.RemoveAll(c.dir); err != nil {
-		return nil, err
-	}
-	state, err := r.Root(ctx, b.Root)
+	dir, err := l.fresh("chroot")
 	if err != nil {
 		return nil, err
 	}
-	if err := r.Engine.Solve(ctx, state, engine.Request{Blobs: store, Out: c.dir}); err != nil {
-		return nil, err
-	}
-	// The engine hands out no sticky bits; a chroot wants the usual /tmp.
-	if err := os.Chmod(filepath.Join(c.dir, "tmp"), 0o777|os.ModeSticky); err != nil {
+	c := &chroot{dir: dir, steps: b.Steps}
+	if err := l.unpackRoot(ctx, r, b.Root, dir); err != nil {
 		return nil, err
 	}
 	in := filepath.Join(c.dir, build.InputDir)
@@ -131,6 +124,34 @@ func (l *lab) newChroot(ctx context.Context, r *build.Runner, store *blob.Dir, b
 		}
 	}
 	return c, nil
+}
+
+// unpackRoot unpacks a build root into a folder. It travels as one archive that a
+// step packs, so that owners and modes are kept.
+func (l *lab) unpackRoot(ctx context.Context, r *build.Runner, root ashlar.Root, dir string) error {
+	state, err := r.Root(ctx, root)
+	if err != nil {
+		return err
+	}
+	seed, err := r.Store.Put(ctx, strings.NewReader("root\n"), "")
+	if err != nil {
+		return err
+	}
+	const out = "/.ashlar/out"
+	packed := engine.Step{
+		Name:   "pack the root",
+		Args:   []string{"/bin/tar", "-c", "-f", out + "/root.tar", "--one-file-system", "--exclude=./.ashlar", "-C", "/", "."},
+		Mounts: []engine.Mount{{Path: out, State: engine.Blob("seed", seed.Digest)}},
+	}.Run(state).GetMount(out)
+	tmp := l.path("packed")
+	if err := os.RemoveAll(tmp); err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	if err := r.Engine.Solve(ctx, packed, engine.Request{Blobs: r.Store, Out: tmp}); err != nil {
+		return err
+	}
+	return do(ctx, dir, "tar", "-x", "-f", filepath.Join(tmp, "root.tar"), "--numeric-owner", "-C", dir)
 }
 
 // round runs all steps on a fresh copy of the source and returns how long the

@@ -77,23 +77,23 @@ func (t *twins) compareAll(ctx context.Context, refs []work.Ref) error {
 
 // variation returns the conditions of the second build.
 func variation(ctx context.Context, s *work.Shop) (build.Variation, error) {
-	lib, err := faketime(ctx, s)
-	v := build.Variation{Hostname: "elsewhere", UID: 2345, Umask: "002", Locale: "C", Parallel: 1, Days: 400, FakeTime: lib}
+	lib, err := clockLibrary(ctx, s)
+	v := build.Variation{Hostname: "elsewhere", UID: 2345, Umask: "002", Locale: "C", Parallel: 1, Days: 400, ClockLib: lib}
 	if runtime.NumCPU() == 1 {
 		v.Parallel = 2
 	}
 	return v, err
 }
 
-// faketime puts libfaketime.so.1 of bookworm into the store.
-func faketime(ctx context.Context, s *work.Shop) (ashlar.Digest, error) {
+// clockLibrary puts datefudge.so of bookworm into the store.
+func clockLibrary(ctx context.Context, s *work.Shop) (ashlar.Digest, error) {
 	u, err := s.Archive.Universe(ctx, ashlar.Target{Distro: "debian-12", Arch: "amd64"}, s.Now())
 	if err != nil {
 		return "", err
 	}
-	versions, err := u.Versions("libfaketime")
+	versions, err := u.Versions("datefudge")
 	if err != nil || len(versions) == 0 {
-		return "", errors.Join(errors.New("bookworm has no package libfaketime"), err)
+		return "", errors.Join(errors.New("bookworm has no package datefudge"), err)
 	}
 	p := versions[0]
 	m, err := s.Fetcher.Fetch(ctx, source.Request{URI: u.PoolURI(p), Digest: p.SHA256, Size: p.Size})
@@ -111,7 +111,7 @@ func faketime(ctx context.Context, s *work.Shop) (ashlar.Digest, error) {
 	}
 	var lib ashlar.Digest
 	err = f.Walk(func(h *tar.Header, r io.Reader) error {
-		if path.Base(h.Name) != "libfaketime.so.1" {
+		if path.Base(h.Name) != "datefudge.so" {
 			return nil
 		}
 		stored, err := s.Store.Put(ctx, r, "")
@@ -119,7 +119,7 @@ func faketime(ctx context.Context, s *work.Shop) (ashlar.Digest, error) {
 		return err
 	})
 	if err == nil && lib == "" {
-		err = errors.New("the package libfaketime has no libfaketime.so.1")
+		err = errors.New("the package datefudge has no datefudge.so")
 	}
 	return lib, err
 }
@@ -236,7 +236,7 @@ func reproSection(book *book, refs []work.Ref, v build.Variation) *section {
 	return &section{
 		Text: fmt.Sprintf("Every definition of bookworm is built a second time by another engine with a state folder of its own, and all its `.deb`\n"+
 			"files, debug packages included, are compared byte for byte. What the second build has otherwise: the clock, %d days\n"+
-			"ahead (libfaketime, in every program of every step; times of files stay true); host name `%s`; user id %d; umask %s;\n"+
+			"ahead (datefudge, in every program of every step; times of files stay true); host name `%s`; user id %d; umask %s;\n"+
 			"locale %s instead of C.UTF-8; parallel=%d instead of one for each of %d processors; and the order in which directories\n"+
 			"list, by a file system under the engine that hashes names with another seed.",
 			v.Days, v.Hostname, v.UID, v.Umask, v.Locale, v.Parallel, runtime.NumCPU()),

@@ -23,8 +23,8 @@ type Variation struct {
 	Umask    string        // "" for 022, as the steps before dpkg/build set it
 	Locale   string        // "" for C.UTF-8
 	Parallel int           // 0 for the number of processors
-	Days     int           // how far the clock is ahead; needs FakeTime
-	FakeTime ashlar.Digest // of libfaketime.so.1
+	Days     int           // how far the clock is ahead; needs ClockLib
+	ClockLib ashlar.Digest // of datefudge.so
 	Fresh    bool          // run the steps even if their result is cached
 }
 
@@ -128,18 +128,13 @@ func (v Variation) apply(s *engine.Step) {
 }
 
 // shiftClock makes the programs of a step see a clock that is ahead. The times
-// of files stay true, for libfaketime shifts them in some calls and not in
-// others, and make would go astray.
+// of files stay true: datefudge leaves them alone, where libfaketime shifts them
+// in some calls and not in others, so that make goes astray.
 func (v Variation) shiftClock(s *engine.Step) {
-	const lib = "/.ashlar/faketime/libfaketime.so.1"
-	maps.Copy(s.Env, map[string]string{
-		"LD_PRELOAD":                   lib,
-		"FAKETIME":                     fmt.Sprintf("+%dd", v.Days),
-		"FAKETIME_DONT_FAKE_MONOTONIC": "1",
-		"FAKETIME_SKIP_CMDS":           "touch",
-		"NO_FAKE_STAT":                 "1",
-	})
-	s.Mounts = append(s.Mounts, engine.BlobMount(lib, v.FakeTime))
+	const lib = "/.ashlar/clock/datefudge.so"
+	s.Env["LD_PRELOAD"] = lib
+	s.Env["DATEFUDGE"] = fmt.Sprint(-v.Days * 24 * 60 * 60)
+	s.Mounts = append(s.Mounts, engine.BlobMount(lib, v.ClockLib))
 }
 
 // prepare returns the root with the user that packages are compiled as, if it is

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -55,25 +56,6 @@ func (c *Client) Solve(ctx context.Context, root llb.State, req Request) error {
 	if err != nil {
 		return fault.New(fault.Internal, "make the graph: %w", err)
 	}
-	{
-		have := map[string]bool{}
-		for _, b := range def.Def {
-			have[string(ashlar.DigestOf(b))] = true
-		}
-		for _, b := range def.Def {
-			var op pb.Op
-			_ = op.UnmarshalVT(b)
-			for _, in := range op.Inputs {
-				if !have[in.Digest] {
-					println("ZZ missing in client", in.Digest)
-				}
-			}
-			again, _ := op.Marshal()
-			if string(again) != string(b) {
-				println("ZZ mutates", op.String())
-			}
-		}
-	}
 	if err := check(def, req.Network); err != nil {
 		return err
 	}
@@ -104,8 +86,20 @@ func (c *Client) solve(ctx context.Context, conn *client.Client, def *llb.Defini
 	if req.Blobs != nil {
 		opt.OCIStores = map[string]content.Store{storeID: blobStore{req.Blobs, lost}}
 	}
-	updates := make(chan *client.SolveStatus)
 	watch := newWatch(req.Progress)
+	err := follow(ctx, conn, def, opt, watch)
+	for try := 1; try < loadTries && misread(err); try++ {
+		err = follow(ctx, conn, def, opt, watch)
+	}
+	if err == nil {
+		return nil
+	}
+	return c.explain(ctx, err, watch, lost.first())
+}
+
+// follow sends the graph and passes on what the daemon tells until the end.
+func follow(ctx context.Context, conn *client.Client, def *llb.Definition, opt client.SolveOpt, watch *watch) error {
+	updates := make(chan *client.SolveStatus)
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		for u := range updates {
@@ -114,10 +108,17 @@ func (c *Client) solve(ctx context.Context, conn *client.Client, def *llb.Defini
 	})
 	_, err := conn.Solve(ctx, def, opt, updates)
 	wait.Wait()
-	if err == nil {
-		return nil
-	}
-	return c.explain(ctx, err, watch, lost.first())
+	return err
+}
+
+// loadTries is how often a graph is sent that the daemon misreads.
+const loadTries = 3
+
+// misread reports whether the daemon failed to find an input of the graph in it.
+// Now and then it says so of a graph that is complete, when several are solved at
+// once; it has run nothing then, and takes the same graph the next time.
+func misread(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "failed to load LLB: invalid missing input digest")
 }
 
 // onlyBlobs is the source policy that the daemon enforces before it runs

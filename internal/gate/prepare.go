@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"path"
+	"slices"
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/blob"
@@ -126,7 +127,7 @@ func withoutOurs(installed []*deb.Package, over *overlaid) []*deb.Package {
 	return kept
 }
 
-// An overlaid universe has the packages of a set before those of another.
+// An overlaid universe has the packages of a set in place of another's.
 type overlaid struct {
 	resolve.Universe
 	list      []*deb.Package
@@ -152,16 +153,26 @@ func overlay(u resolve.Universe, set []Package) (*overlaid, error) {
 	return o, nil
 }
 
-// Versions returns the set's package of that name, then the snapshot's.
+// Versions returns the set's package of that name, or if it has none the
+// snapshot's.
 func (o *overlaid) Versions(name string) ([]*deb.Package, error) {
-	rest, err := o.Universe.Versions(name)
-	return append(append([]*deb.Package(nil), o.versions[name]...), rest...), err
+	if ours := o.versions[name]; ours != nil {
+		return ours, nil
+	}
+	return o.Universe.Versions(name)
 }
 
-// Providers returns the set's providers of that name, then the snapshot's.
+// Providers returns the set's providers of that name, then those of the
+// snapshot's that the set does not replace.
 func (o *overlaid) Providers(name string) ([]*deb.Package, error) {
 	rest, err := o.Universe.Providers(name)
-	return append(append([]*deb.Package(nil), o.providers[name]...), rest...), err
+	all := slices.Clone(o.providers[name])
+	for _, p := range rest {
+		if o.versions[p.Name] == nil {
+			all = append(all, p)
+		}
+	}
+	return all, err
 }
 
 // readSet reads the control files of .debs in the store.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/ashlar-project/ashlar"
@@ -13,17 +14,23 @@ import (
 	"github.com/ashlar-project/ashlar/internal/engine"
 )
 
-// repoDir is where a trial finds the archive that its apt draws on.
-const repoDir = "/.ashlar/repo"
+// A trial finds two flat repositories: the archive's packages and the set's.
+const (
+	archiveDir = "/.ashlar/repo/archive"
+	setDir     = "/.ashlar/repo/set"
+	pinsFile   = "/.ashlar/repo/pins"
+)
 
-// prologue points apt at the archive in the sandbox and nothing else.
+// prologue points apt at the archive in the sandbox and nothing else. With
+// ours, it knows the set too, and takes the set's version of a package even where
+// the archive has a higher one, as a client in the mode "prefer hardened" does.
 const prologue = `set -eu
 umask 022
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 HOME=/root
 export DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true
 rm -rf /etc/apt/sources.list /etc/apt/sources.list.d
 mkdir -p /etc/apt/sources.list.d /var/lib/apt/lists/partial /var/cache/apt/archives/partial
-echo 'deb [trusted=yes] file:/.ashlar/repo ./' > /etc/apt/sources.list.d/ashlar.list
+echo 'deb [trusted=yes] file:/.ashlar/repo/archive ./' > /etc/apt/sources.list.d/archive.list
 cat > /etc/apt/apt.conf.d/99ashlar <<'CONF'
 APT::Sandbox::User "root";
 APT::Install-Recommends "false";
@@ -31,7 +38,12 @@ Acquire::Languages "none";
 Dpkg::Use-Pty "0";
 Dpkg::Options { "--force-unsafe-io"; "--force-confnew"; };
 CONF
-apt-get -q=2 update
+archive() { apt-get -q=2 update; }
+ours() {
+  echo 'deb [trusted=yes] file:/.ashlar/repo/set ./' > /etc/apt/sources.list.d/set.list
+  cp /.ashlar/repo/pins /etc/apt/preferences.d/set
+  apt-get -q=2 update
+}
 have() { test "$(dpkg-query -W -f '${db:Status-Abbrev}${Version}' "$1")" = "ii $2" || { echo "ashlar: $1 is not at version $2:"; dpkg -l "$1"; exit 1; }; }
 sound() { test -z "$(dpkg --audit)" || { dpkg --audit; exit 1; }; apt-get -q=2 check; }
 `
@@ -94,8 +106,10 @@ func (t trial) script() string {
 		fmt.Fprintf(&b, "apt-get -q=2 -y --allow-downgrades install '%s=%s'\nhave '%s' '%s'\nsound\n", t.spec, version, t.pkg, version)
 	}
 	if t.from != "" {
+		b.WriteString("archive\n")
 		install(t.from)
 	}
+	b.WriteString("ours\n")
 	install(t.to)
 	if t.from == "" && t.remove {
 		fmt.Fprintf(&b, "apt-get -q=2 -y purge '%s'\nsound\n", t.spec)
@@ -113,28 +127,44 @@ func (t trial) step(repo *repository) engine.Step {
 	}
 }
 
-// A repository is a flat archive for apt inside the sandbox.
+// A repository is what apt draws on inside the sandbox.
 type repository struct{ mounts []engine.Mount }
 
-// newRepository stores the index of the archive and the set, and returns the
-// mounts that make them a repository.
+// newRepository stores the indexes of the archive and the set, and returns the
+// mounts that make them repositories.
 func newRepository(ctx context.Context, store blob.Store, c *Case) (*repository, error) {
-	var index bytes.Buffer
 	r := &repository{}
-	for _, list := range [][]Package{c.Archive, c.Packages} {
+	var pins bytes.Buffer
+	for _, p := range c.Packages {
+		fmt.Fprintf(&pins, "Package: %s\nPin: version %s\nPin-Priority: 1001\n\n", p.Control.Get("Package"), p.Control.Get("Version"))
+	}
+	if err := r.add(ctx, store, pinsFile, pins.Bytes()); err != nil {
+		return nil, err
+	}
+	for dir, list := range map[string][]Package{archiveDir: c.Archive, setDir: c.Packages} {
+		var index bytes.Buffer
 		for i := range list {
 			p := &list[i]
 			name := path.Base(p.Name)
 			writeStanza(&index, p.Control, name, p.File)
-			r.mounts = append(r.mounts, engine.BlobMount(path.Join(repoDir, name), p.Digest))
+			r.mounts = append(r.mounts, engine.BlobMount(path.Join(dir, name), p.Digest))
+		}
+		if err := r.add(ctx, store, path.Join(dir, "Packages"), index.Bytes()); err != nil {
+			return nil, err
 		}
 	}
-	f, err := store.Put(ctx, &index, "")
-	if err != nil {
-		return nil, err
-	}
-	r.mounts = append(r.mounts, engine.BlobMount(path.Join(repoDir, "Packages"), f.Digest))
+	slices.SortFunc(r.mounts, func(a, b engine.Mount) int { return strings.Compare(a.Path, b.Path) })
 	return r, nil
+}
+
+// add stores a file and mounts it.
+func (r *repository) add(ctx context.Context, store blob.Store, at string, content []byte) error {
+	f, err := store.Put(ctx, bytes.NewReader(content), "")
+	if err != nil {
+		return err
+	}
+	r.mounts = append(r.mounts, engine.BlobMount(at, f.Digest))
+	return nil
 }
 
 // writeStanza writes a package's entry of a Packages index.
