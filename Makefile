@@ -4,7 +4,7 @@
 .PHONY: build setup demo test catalog bench conformance clean
 
 GO       ?= go
-STATE    ?= $(CURDIR)/.state
+STATE    ?= /var/lib/ashlar
 ASHLAR   := bin/ashlar
 
 build:
@@ -21,15 +21,16 @@ test: setup
 
 # Build, gate and attest every definition of the starter catalog.
 catalog: setup build
-	$(ASHLAR) --state $(STATE)/catalog build --keep-going --jobs 1 catalog
+	@$(ASHLAR) --state $(STATE)/catalog key list >/dev/null 2>&1 || $(ASHLAR) --state $(STATE)/catalog key init
+	$(ASHLAR) --state $(STATE)/catalog build --keep-going catalog
 
 # Measure, and write docs/benchmarks.md.
 bench: setup build
-	./scripts/bench
+	STATE=$(STATE)/catalog ./scripts/bench
 
 # Compare the solver with apt on random source packages; writes docs/conformance-solver.md.
 conformance: setup
-	ASHLAR_CONFORMANCE=1 $(GO) test -count=1 -timeout 60m -run Conformance -v ./internal/resolve
+	ASHLAR_CONFORMANCE=$(STATE)/conformance $(GO) test -count=1 -timeout 60m -run TestConformance -v ./internal/resolve
 
 clean:
 	rm -rf bin

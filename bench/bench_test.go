@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/build"
 )
 
 func TestMedian(t *testing.T) {
@@ -107,5 +108,19 @@ func TestChoose(t *testing.T) {
 	}
 	if _, err := choose(figures(), []string{"nothing"}); err == nil {
 		t.Error("a figure that does not exist was chosen")
+	}
+}
+
+func TestCheckBuildinfo(t *testing.T) {
+	v := build.Variation{Days: 400, Locale: "C", Parallel: 1}
+	now := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+	const good = "Format: 1.0\nBuild-Date: Tue, 08 Jun 2027 11:58:00 +0000\nEnvironment:\n DEB_BUILD_OPTIONS=\"parallel=1\"\n LC_ALL=\"C\"\n"
+	if err := checkBuildinfo(good, v, now); err != nil {
+		t.Error(err)
+	}
+	for _, change := range [][2]string{{"Jun 2027", "Jun 2026"}, {"parallel=1", "parallel=2"}, {`"C"`, `"C.UTF-8"`}, {"Build-Date", "Date"}} {
+		if err := checkBuildinfo(strings.Replace(good, change[0], change[1], 1), v, now); err == nil {
+			t.Errorf("with %s it passes", change[1])
+		}
 	}
 }

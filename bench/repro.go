@@ -8,11 +8,13 @@ import (
 	"io"
 	"os"
 	"path"
+	"regexp"
 	"runtime"
 	"strings"
 	"time"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/blob"
 	"github.com/ashlar-project/ashlar/internal/build"
 	"github.com/ashlar-project/ashlar/internal/deb"
 	"github.com/ashlar-project/ashlar/internal/source"
@@ -163,7 +165,11 @@ func (t *twins) first(ctx context.Context, ref work.Ref, p *work.Planned) (map[s
 	if err != nil {
 		return nil, err
 	}
-	return t.build(ctx, runner, p, "repro-"+sourceName(ref)+".first.log")
+	res, err := t.build(ctx, runner, p, "repro-"+sourceName(ref)+".first.log")
+	if err != nil {
+		return nil, err
+	}
+	return debsOf(res), nil
 }
 
 // second builds a plan under other conditions, on the engine of the other disk.
@@ -174,12 +180,32 @@ func (t *twins) second(ctx context.Context, ref work.Ref, p *work.Planned) (map[
 		return nil, err
 	}
 	runner.Vary = t.vary
-	return t.build(ctx, runner, p, "repro-"+sourceName(ref)+".second.log")
+	res, err := t.build(ctx, runner, p, "repro-"+sourceName(ref)+".second.log")
+	if err != nil {
+		return nil, err
+	}
+	return debsOf(res), t.tookEffect(ctx, res)
 }
 
-// build runs a plan, keeps its log in the scratch folder and returns the
-// packages.
-func (t *twins) build(ctx context.Context, runner *build.Runner, p *work.Planned, logName string) (map[string]ashlar.Digest, error) {
+// tookEffect returns an error unless the .buildinfo of a build says that the
+// conditions were the others.
+func (t *twins) tookEffect(ctx context.Context, res *ashlar.Result) error {
+	const maxBuildinfo = 1 << 20
+	for _, f := range res.Files {
+		if path.Ext(f.Name) != ".buildinfo" {
+			continue
+		}
+		b, err := blob.ReadAll(ctx, t.shop.Store, f.Digest, maxBuildinfo)
+		if err != nil {
+			return err
+		}
+		return checkBuildinfo(string(b), t.vary, res.Finished)
+	}
+	return errors.New("the build left no .buildinfo")
+}
+
+// build runs a plan and keeps its log in the scratch folder.
+func (t *twins) build(ctx context.Context, runner *build.Runner, p *work.Planned, logName string) (*ashlar.Result, error) {
 	defer runner.Engine.Close()
 	log, err := os.Create(t.path(logName))
 	if err != nil {
@@ -187,11 +213,31 @@ func (t *twins) build(ctx context.Context, runner *build.Runner, p *work.Planned
 	}
 	defer log.Close()
 	runner.Log = log
-	res, err := runner.Run(ctx, p.Plan)
-	if err != nil {
-		return nil, err
+	return runner.Run(ctx, p.Plan)
+}
+
+var buildDate = regexp.MustCompile(`(?m)^Build-Date: (.*)$`)
+
+// checkBuildinfo returns an error unless a .buildinfo was written under the
+// conditions of v, at about the given time by a true clock.
+func checkBuildinfo(text string, v build.Variation, finished time.Time) error {
+	m := buildDate.FindStringSubmatch(text)
+	if m == nil {
+		return errors.New("the .buildinfo has no Build-Date")
 	}
-	return debsOf(res), nil
+	date, err := time.Parse(time.RFC1123Z, m[1])
+	if err != nil {
+		return err
+	}
+	if off := date.Sub(finished.AddDate(0, 0, v.Days)).Abs(); off > 24*time.Hour {
+		return fmt.Errorf("the clock of the second build was not shifted: the .buildinfo is of %s", m[1])
+	}
+	for _, want := range []string{fmt.Sprintf("LC_ALL=%q", v.Locale), fmt.Sprintf("parallel=%d", v.Parallel)} {
+		if !strings.Contains(text, want) {
+			return fmt.Errorf("the .buildinfo of the second build lacks %s", want)
+		}
+	}
+	return nil
 }
 
 func debsOf(r *ashlar.Result) map[string]ashlar.Digest {
