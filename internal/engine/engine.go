@@ -24,6 +24,8 @@ type Client struct {
 	place   string                                        // where to read more when it fails
 	connect func(context.Context) (*client.Client, error) // a new connection to a living daemon
 
+	encoding sync.Mutex // see marshal
+
 	mu   sync.Mutex
 	conn *client.Client
 }

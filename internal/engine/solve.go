@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"time"
 
@@ -52,7 +51,7 @@ type Event struct {
 //   - fault.Unavailable: the daemon does not answer, died, or its disk is full
 //   - ctx.Err()
 func (c *Client) Solve(ctx context.Context, root llb.State, req Request) error {
-	def, err := root.Marshal(ctx, llb.LinuxAmd64)
+	def, err := c.marshal(ctx, root)
 	if err != nil {
 		return fault.New(fault.Internal, "make the graph: %w", err)
 	}
@@ -78,6 +77,14 @@ func (c *Client) Solve(ctx context.Context, root llb.State, req Request) error {
 	return out.commit()
 }
 
+// marshal encodes the graph. Graphs that share vertices may be solved at once,
+// and the library sorts a vertex's mounts in place as it encodes it: one at a time.
+func (c *Client) marshal(ctx context.Context, root llb.State) (*llb.Definition, error) {
+	c.encoding.Lock()
+	defer c.encoding.Unlock()
+	return root.Marshal(ctx, llb.LinuxAmd64)
+}
+
 // solve sends the graph under the source policy and follows it.
 func (c *Client) solve(ctx context.Context, conn *client.Client, def *llb.Definition, opt client.SolveOpt, req Request) error {
 	lost := &lost{}
@@ -86,20 +93,8 @@ func (c *Client) solve(ctx context.Context, conn *client.Client, def *llb.Defini
 	if req.Blobs != nil {
 		opt.OCIStores = map[string]content.Store{storeID: blobStore{req.Blobs, lost}}
 	}
-	watch := newWatch(req.Progress)
-	err := follow(ctx, conn, def, opt, watch)
-	for try := 1; try < loadTries && misread(err); try++ {
-		err = follow(ctx, conn, def, opt, watch)
-	}
-	if err == nil {
-		return nil
-	}
-	return c.explain(ctx, err, watch, lost.first())
-}
-
-// follow sends the graph and passes on what the daemon tells until the end.
-func follow(ctx context.Context, conn *client.Client, def *llb.Definition, opt client.SolveOpt, watch *watch) error {
 	updates := make(chan *client.SolveStatus)
+	watch := newWatch(req.Progress)
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		for u := range updates {
@@ -108,17 +103,10 @@ func follow(ctx context.Context, conn *client.Client, def *llb.Definition, opt c
 	})
 	_, err := conn.Solve(ctx, def, opt, updates)
 	wait.Wait()
-	return err
-}
-
-// loadTries is how often a graph is sent that the daemon misreads.
-const loadTries = 3
-
-// misread reports whether the daemon failed to find an input of the graph in it.
-// Now and then it says so of a graph that is complete, when several are solved at
-// once; it has run nothing then, and takes the same graph the next time.
-func misread(err error) bool {
-	return err != nil && strings.Contains(err.Error(), "failed to load LLB: invalid missing input digest")
+	if err == nil {
+		return nil
+	}
+	return c.explain(ctx, err, watch, lost.first())
 }
 
 // onlyBlobs is the source policy that the daemon enforces before it runs
