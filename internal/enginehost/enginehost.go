@@ -132,6 +132,9 @@ func Serve(ctx context.Context, cfg Config) error {
 	// BuildKit makes folders that steps write to; their modes must be as asked.
 	syscall.Umask(0)
 	tellVersion()
+	if err := widenLogs(); err != nil {
+		return err
+	}
 	d, err := newDaemon(cfg)
 	if err != nil {
 		return err
