@@ -34,13 +34,18 @@ type vertex struct {
 }
 
 func newRecorder(plan *Plan, live io.Writer, progress func(engine.Event)) *recorder {
-	r := &recorder{live: live, progress: progress, plan: plan, seen: map[string]*vertex{}}
+	return &recorder{live: live, progress: progress, plan: plan, seen: map[string]*vertex{}, order: stepNames(plan)}
+}
+
+// stepNames returns the names of the steps' vertices in the plan's order.
+func stepNames(plan *Plan) []string {
+	var names []string
 	for _, b := range plan.Builds {
 		for i := range b.Steps {
-			r.order = append(r.order, stepName(b.Name, i, &b.Steps[i]))
+			names = append(names, stepName(b.Name, i, &b.Steps[i]))
 		}
 	}
-	return r
+	return names
 }
 
 // event takes one report of the engine.

@@ -50,6 +50,10 @@ func TestTestResult(t *testing.T) {
 		{"profile", plan("", "nodoc nocheck"), "", ashlar.TestResult{Outcome: "skipped", Reason: "the definition sets nocheck"}},
 		{"none", plan("", ""), "   dh_auto_build\n", ashlar.TestResult{Outcome: "none", Reason: "no test command was seen in the build log"}},
 		{
+			"cached", plan("", ""), "=== deb: 0 place files\n=== deb: 1 dpkg/build@v1\n",
+			ashlar.TestResult{Outcome: "none", Reason: "the engine had the result of an earlier run, whose log was not kept; build with --fresh to see the tests"},
+		},
+		{
 			"automake", plan("", ""), "   dh_auto_test\n# TOTAL: 9\n# PASS:  7\n# SKIP:  2\n# XFAIL: 0\n# FAIL:  0\n",
 			ashlar.TestResult{Outcome: "passed", Reason: "dpkg-buildpackage ran the test suite and succeeded", Passed: 7, Skipped: 2},
 		},

@@ -12,6 +12,9 @@ import (
 // or make's usual targets.
 var testRun = regexp.MustCompile(`(?m)^\s*(dh_auto_test|make\[?\d*\]?:? .*\b(check|test)\b|make .*\b(check|test|tests)\b)|^# TOTAL:|^\S*debian/rules override_dh_auto_test`)
 
+// said matches a line of a log that is not the heading of a step.
+var said = regexp.MustCompile(`(?m)^([^=\n]|=[^=]|==[^=])`)
+
 // tallies are the counts that test harnesses print: automake's, TAP's, Tcl's and
 // Python's.
 var tallies = []struct {
@@ -32,6 +35,9 @@ var tallies = []struct {
 func testResult(plan *Plan, log string) ashlar.TestResult {
 	if why := switchedOff(plan); why != "" {
 		return ashlar.TestResult{Outcome: ashlar.TestsSkipped, Reason: why}
+	}
+	if !said.MatchString(log) {
+		return ashlar.TestResult{Outcome: ashlar.TestsNone, Reason: "the engine had the result of an earlier run, whose log was not kept; build with --fresh to see the tests"}
 	}
 	if !testRun.MatchString(log) {
 		return ashlar.TestResult{Outcome: ashlar.TestsNone, Reason: "no test command was seen in the build log"}

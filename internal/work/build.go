@@ -2,7 +2,9 @@ package work
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/ashlar-project/ashlar/internal/attest"
 	"github.com/ashlar-project/ashlar/internal/blob"
 	"github.com/ashlar-project/ashlar/internal/build"
+	"github.com/ashlar-project/ashlar/internal/durable"
 	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/gate"
 	"github.com/ashlar-project/ashlar/internal/resolve"
@@ -39,7 +42,7 @@ func (s *Shop) Build(ctx context.Context, ref Ref, opts BuildOptions) (*Record, 
 	if r.Definition, err = s.definition(ctx, p.Lock); err != nil {
 		return nil, false, err
 	}
-	if r.Result, err = s.compile(ctx, ref, p, opts); err != nil {
+	if r.Result, err = s.compiled(ctx, ref, p, opts); err != nil {
 		return nil, false, err
 	}
 	if r.Verdict, err = s.judge(ctx, ref.File(), p, r.Result); err != nil {
@@ -63,6 +66,48 @@ func (s *Shop) Build(ctx context.Context, ref Ref, opts BuildOptions) (*Record, 
 // definition returns the bytes of the definition that a lock names.
 func (s *Shop) definition(ctx context.Context, lock *ashlar.Lock) ([]byte, error) {
 	return blob.ReadAll(ctx, s.Store, lock.Inputs.Definition.Digest, 1<<20)
+}
+
+// compiled returns the result of the plan: that of an earlier run, whose packages
+// the gate may have refused, or a new one. The engine would have the packages in
+// its cache, but not the log, which is evidence.
+func (s *Shop) compiled(ctx context.Context, ref Ref, p *Planned, opts BuildOptions) (*ashlar.Result, error) {
+	file := s.path("compiled", p.Plan.Key().Hex()+".json")
+	if !opts.Fresh {
+		if res := s.kept(ctx, file, p.Plan.Lock); res != nil {
+			s.report(Event{Subject: ref.File(), Stage: "build", State: Cached})
+			return res, nil
+		}
+	}
+	res, err := s.compile(ctx, ref, p, opts)
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(res)
+	if err != nil {
+		return nil, fault.New(fault.Internal, "%w", err)
+	}
+	if err := durable.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return nil, err
+	}
+	return res, durable.WriteFile(file, b, 0o644)
+}
+
+// kept reads a result if it is there with all its files; nil if not. The lock may
+// be another one that leads to the same plan.
+func (s *Shop) kept(ctx context.Context, file string, lock ashlar.Digest) *ashlar.Result {
+	b, err := os.ReadFile(file)
+	var res ashlar.Result
+	if err != nil || json.Unmarshal(b, &res) != nil {
+		return nil
+	}
+	for _, f := range append([]ashlar.File{res.Log}, res.Files...) {
+		if _, err := s.Store.Stat(ctx, f.Digest); err != nil {
+			return nil
+		}
+	}
+	res.Lock = lock
+	return &res
 }
 
 // compile runs the plan.
