@@ -50,6 +50,22 @@ func TestRows(t *testing.T) {
 	}
 }
 
+func TestRatio(t *testing.T) {
+	for _, tt := range []struct {
+		ours, theirs times
+		want         float64
+	}{
+		{times{1, 20, 3}, times{2, 10, 2}, 1.5},
+		{times{1, 3}, times{2, 2}, 1},
+		{times{1, 3}, times{2}, 0},
+		{nil, nil, 0},
+	} {
+		if got := tt.ours.ratio(tt.theirs); got != tt.want {
+			t.Errorf("ratio of %d to %d is %g, want %g", tt.ours, tt.theirs, got, tt.want)
+		}
+	}
+}
+
 // TestUpdate puts sections on a page one by one and replaces one of them.
 func TestUpdate(t *testing.T) {
 	order := []string{"one", "two"}

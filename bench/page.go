@@ -35,8 +35,8 @@ type row struct {
 const preamble = `# Benchmarks
 
 What Ashlar promises to be fast or exact at, and what was seen. Every time is the median of several runs, with the
-fastest and the slowest in brackets; a yardstick ran in turns with what it is compared to. Ratios say more than times:
-times on a shared machine vary by half.
+fastest and the slowest in brackets; a yardstick ran in turns with what it is compared to, and the ratio is the median of
+the ratios of neighbouring runs. Ratios say more than times: times on a shared machine vary by half.
 
 Each section is made by its own command, as root, on a quiet machine, after ` + "`make build`" + `; the command writes this page.
 ` + "`make bench`" + ` makes all of them. "Warm" and the two builds under different conditions want the definitions of the

@@ -60,7 +60,7 @@ func solver(ctx context.Context, l *lab) (*section, error) {
 // beside adds a yardstick that decides nothing to a row.
 func beside(r row, seen, apt times) row {
 	r.Yardstick = "apt-get: " + apt.String()
-	r.Ratio = fmt.Sprintf("%.3g", float64(seen.median())/float64(apt.median()))
+	r.Ratio = fmt.Sprintf("%.3g", seen.ratio(apt))
 	return r
 }
 

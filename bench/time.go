@@ -55,13 +55,29 @@ func within(figure string, seen times, limit time.Duration) row {
 }
 
 // against returns the row of a time that may be at most max times that of the
-// yardstick.
+// yardstick, which ran in turns with it.
 func against(figure string, seen, yardstick times, max float64, what string) row {
-	ratio := float64(seen.median()) / float64(yardstick.median())
+	r := seen.ratio(yardstick)
 	return row{
 		Figure: figure, Asked: fmt.Sprintf("≤ %g ×", max), Seen: seen.String(), Yardstick: what + ": " + yardstick.String(),
-		Ratio: fmt.Sprintf("%.3g", ratio), Met: len(seen) > 0 && len(yardstick) > 0 && ratio <= max,
+		Ratio: fmt.Sprintf("%.3g", r), Met: r > 0 && r <= max,
 	}
+}
+
+// ratio returns the median of the ratios of each run to that of the yardstick
+// beside it, so that a machine that slows down for a while does no harm. It is 0
+// if they did not run in turns.
+func (t times) ratio(yardstick times) float64 {
+	if len(t) == 0 || len(t) != len(yardstick) {
+		return 0
+	}
+	each := make([]float64, len(t))
+	for i := range t {
+		each[i] = float64(t[i]) / float64(yardstick[i])
+	}
+	slices.Sort(each)
+	n := len(each)
+	return (each[(n-1)/2] + each[n/2]) / 2
 }
 
 // short writes a limit as "0.5 s" or "100 ms".
