@@ -79,7 +79,11 @@ func (l *lab) logf(format string, args ...any) {
 // command returns the command that makes a section, without paths of this
 // machine.
 func (l *lab) command(name string) string {
-	return fmt.Sprintf("go run ./bench -reps %d %s", l.reps, name)
+	only := ""
+	if l.only != "" {
+		only = " -only " + l.only
+	}
+	return fmt.Sprintf("go run ./bench -reps %d%s %s", l.reps, only, name)
 }
 
 // atLeast returns how often to time something that was asked for n times; fewer
