@@ -3,7 +3,6 @@ package build
 import (
 	"fmt"
 	"path"
-	"sort"
 	"strconv"
 	"strings"
 
@@ -126,18 +125,4 @@ func octal(mode, fallback string) (string, error) {
 // quote returns s as one word of a POSIX shell.
 func quote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
-
-// exports returns shell assignments for the variables, sorted by name.
-func exports(env map[string]string) string {
-	names := make([]string, 0, len(env))
-	for n := range env {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	var b strings.Builder
-	for _, n := range names {
-		fmt.Fprintf(&b, "export %s=%s\n", n, quote(env[n]))
-	}
-	return b.String()
 }

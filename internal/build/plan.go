@@ -5,6 +5,7 @@ package build
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -141,8 +142,8 @@ func planStep(b *catalog.Build, s *catalog.Step, policy Policy) (*Step, error) {
 		step.Env = map[string]string{}
 	}
 	maps.Copy(step.Env, s.Environment)
-	step.Dir = firstOf(s.WorkDir, b.WorkDir, ashlar.SourceDir)
-	step.Shell = firstOf(step.Shell, s.Shell, b.Shell, "bash")
+	step.Dir = cmp.Or(s.WorkDir, b.WorkDir, ashlar.SourceDir)
+	step.Shell = cmp.Or(step.Shell, s.Shell, b.Shell, "bash")
 	return step, nil
 }
 
@@ -165,17 +166,7 @@ func dispatch(s *catalog.Step) (*Step, error) {
 
 // label returns what a person calls the step.
 func label(s *catalog.Step) string {
-	return firstOf(s.Name, s.Uses, "runs")
-}
-
-// firstOf returns the first string that is not empty.
-func firstOf(list ...string) string {
-	for _, s := range list {
-		if s != "" {
-			return s
-		}
-	}
-	return ""
+	return cmp.Or(s.Name, s.Uses, "runs")
 }
 
 // Digest returns the digest of the step: script, environment, inputs.
@@ -228,16 +219,4 @@ func (p *Plan) Encode() ([]byte, error) {
 	e.SetIndent("", "  ")
 	err := e.Encode(p)
 	return b.Bytes(), err
-}
-
-// Network reports whether any step of the plan reaches the network.
-func (p *Plan) Network() bool {
-	for _, b := range p.Builds {
-		for _, s := range b.Steps {
-			if s.Network {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -2,9 +2,11 @@ package build
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sort"
 	"strings"
 	"testing"
 
@@ -190,4 +192,18 @@ func TestQuote(t *testing.T) {
 			t.Errorf("the shell reads quote(%q) as %q, %v", s, out, err)
 		}
 	}
+}
+
+// exports returns shell assignments for the variables, sorted by name.
+func exports(env map[string]string) string {
+	names := make([]string, 0, len(env))
+	for n := range env {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	var b strings.Builder
+	for _, n := range names {
+		fmt.Fprintf(&b, "export %s=%s\n", n, quote(env[n]))
+	}
+	return b.String()
 }

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -37,7 +38,7 @@ func dpkgBuild(s *catalog.Step) (*Step, error) {
 	if err := catalog.DecodeWith(*s, &with); err != nil {
 		return nil, err
 	}
-	args := strings.Fields(firstOf(with.Args, "-uc -us"))
+	args := strings.Fields(cmp.Or(with.Args, "-uc -us"))
 	for i, a := range args {
 		if !strings.HasPrefix(a, "-") {
 			return nil, fault.New(fault.Invalid, "dpkg/build: argument %q is no option of dpkg-buildpackage", a).At(s.File, s.Line)
