@@ -148,7 +148,7 @@ func (l *lab) unpackRoot(ctx context.Context, r *build.Runner, root ashlar.Root,
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	if err := r.Engine.Solve(ctx, packed, engine.Request{Blobs: r.Store, Out: tmp}); err != nil {
+	if err := r.Engine.Solve(ctx, packed, engine.Request{Blobs: r.Blobs(), Out: tmp}); err != nil {
 		return err
 	}
 	return do(ctx, dir, "tar", "-x", "-f", filepath.Join(tmp, "root.tar"), "--numeric-owner", "-C", dir)

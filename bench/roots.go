@@ -128,7 +128,7 @@ func (l *lab) makeRoot(ctx context.Context, dir string, r recipe) (ashlar.Root, 
 	if err != nil {
 		return root, err
 	}
-	return root, runner.Engine.Solve(ctx, state, engine.Request{Blobs: shop.Store})
+	return root, runner.Engine.Solve(ctx, state, engine.Request{Blobs: runner.Blobs()})
 }
 
 // forgetEngine removes the engine of a state folder with all that it has cached,

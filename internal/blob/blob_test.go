@@ -31,6 +31,10 @@ func TestMemory(t *testing.T) {
 	blobtest.Run(t, func(*testing.T) blob.Store { return blob.NewMemory() })
 }
 
+func TestScratch(t *testing.T) {
+	blobtest.Run(t, func(*testing.T) blob.Store { return blob.NewScratch(blob.NewMemory()) })
+}
+
 // ingest returns what lies in the folder of unfinished files.
 func ingest(t *testing.T, d *blob.Dir) []os.DirEntry {
 	t.Helper()

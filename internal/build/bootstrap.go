@@ -18,7 +18,7 @@ import (
 )
 
 // Root returns the state of a build root: the bootstrap image with each layer
-// installed on it by the real dpkg.
+// installed on it by the real dpkg. It can be solved with Blobs.
 //
 // Essential packages need each other to be installed, so somebody outside has to
 // begin: the bootstrap image is the files of the first layer's packages laid over
@@ -32,11 +32,30 @@ func (r *Runner) Root(ctx context.Context, root ashlar.Root) (llb.State, error) 
 	if err != nil {
 		return llb.Scratch(), err
 	}
-	image, err := engine.Image(ctx, r.Store, layer)
+	state, err := engine.Image(ctx, r.Blobs(), layer)
 	if err != nil {
 		return llb.Scratch(), err
 	}
-	return rootOn(image, root), nil
+	for i, l := range root.Layers {
+		if len(l.Packages) == 0 {
+			continue
+		}
+		debs, err := r.debs(ctx, l)
+		if err != nil {
+			return llb.Scratch(), err
+		}
+		state = installLayer(state, debs, l, i == 0)
+	}
+	return state, nil
+}
+
+// debs returns a folder with the packages of a layer.
+func (r *Runner) debs(ctx context.Context, l ashlar.Layer) (llb.State, error) {
+	files := make([]ashlar.File, len(l.Packages))
+	for i, p := range l.Packages {
+		files[i] = ashlar.File{Name: debName(p), Digest: p.Digest}
+	}
+	return engine.Folder(ctx, r.Blobs(), files)
 }
 
 // bootstrap returns the digest of the bootstrap layer for a set of packages. A
@@ -46,7 +65,7 @@ func (r *Runner) bootstrap(ctx context.Context, packages []ashlar.RootPackage) (
 	for i, p := range packages {
 		list[i] = p.Digest
 	}
-	b, err := json.Marshal([]any{rootImplementation, list})
+	b, err := json.Marshal([]any{bootstrapVersion, list})
 	if err != nil {
 		return "", err // unreachable: digests always encode
 	}

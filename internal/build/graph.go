@@ -28,29 +28,17 @@ type Variation struct {
 	Fresh    bool          // run the steps even if their result is cached
 }
 
-// rootOn installs the layers of a root on the bootstrap image.
-func rootOn(bootstrap llb.State, root ashlar.Root) llb.State {
-	state := bootstrap
-	for i, l := range root.Layers {
-		if len(l.Packages) == 0 {
-			continue
-		}
-		state = engine.Step{
-			Name:   fmt.Sprintf("root: %s, %d packages", l.Name, len(l.Packages)),
-			Args:   []string{"/bin/sh", "-c", layerScript(l, i == 0)},
-			Mounts: append(debMounts(l), engine.Mount{Path: "/var/lib/dpkg/updates", Tmpfs: true}),
-		}.Run(state).Root()
-	}
-	return state
-}
-
-// debMounts mounts the .debs of a layer, each read-only.
-func debMounts(l ashlar.Layer) []engine.Mount {
-	mounts := make([]engine.Mount, 0, len(l.Packages)+1)
-	for _, p := range l.Packages {
-		mounts = append(mounts, engine.BlobMount(path.Join(DebDir, debName(p)), p.Digest))
-	}
-	return mounts
+// installLayer returns the root with the packages of a layer installed on it by
+// dpkg; debs holds them.
+func installLayer(root, debs llb.State, l ashlar.Layer, first bool) llb.State {
+	return engine.Step{
+		Name: fmt.Sprintf("root: %s, %d packages", l.Name, len(l.Packages)),
+		Args: []string{"/bin/sh", "-c", layerScript(l, first)},
+		Mounts: []engine.Mount{
+			{Path: DebDir, State: debs, ReadOnly: true},
+			{Path: "/var/lib/dpkg/updates", Tmpfs: true},
+		},
+	}.Run(root).Root()
 }
 
 // graph returns the state that holds the outputs of a build under /0 (what lies

@@ -11,6 +11,10 @@ import (
 // the build key: a change that changes roots changes it too.
 var rootImplementation = ashlar.DigestOf([]byte(rootPrologue + firstLayer + rootEpilogue + "bootstrap 1"))
 
+// bootstrapVersion changes when the bootstrap image does. The root that dpkg
+// makes on it stays the same.
+const bootstrapVersion = 2
+
 // DebDir is where the .debs of a layer are mounted while dpkg installs them.
 const DebDir = "/.ashlar/debs"
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/moby/buildkit/client/llb"
@@ -35,6 +36,16 @@ type Runner struct {
 	Log      io.Writer          // receives the live log; may be nil
 	Now      func() time.Time   // the clock, for the times in the result
 	Vary     Variation          // the zero value for a usual build
+
+	once    sync.Once
+	scratch *blob.Scratch
+}
+
+// Blobs returns the store that the engine needs for what a Runner makes it do:
+// Store, and what was made of it for the engine alone.
+func (r *Runner) Blobs() *blob.Scratch {
+	r.once.Do(func() { r.scratch = blob.NewScratch(r.Store) })
+	return r.scratch
 }
 
 // Run executes the plan and returns what it made, with every output and the
@@ -93,7 +104,7 @@ func (r *Runner) Export(ctx context.Context, state llb.State, progress func(engi
 	}
 	defer tmp.remove()
 	out := filepath.Join(tmp.dir, "out")
-	err = r.Engine.Solve(ctx, state, engine.Request{Blobs: r.Store, Out: out, Progress: progress, Network: network})
+	err = r.Engine.Solve(ctx, state, engine.Request{Blobs: r.Blobs(), Out: out, Progress: progress, Network: network})
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,8 @@ type Opener func() (Blob, error)
 // WriteBootstrap writes one tar stream, usable as an OCI layer, of the files of
 // all the given packages, with merged /usr and an empty dpkg database: enough of
 // a root for the real dpkg in it to unpack the same packages again, properly. No
-// script is run and no package is registered.
+// script is run and no package is registered. What no program needs for that,
+// such as documentation, is left out: dpkg would only have to save and replace it.
 //
 // The bytes depend on the set of packages only, not on their order: packages
 // are taken by name, entries in each one's own order, parents before children.
@@ -159,6 +160,9 @@ func (b *bootstrap) entry(h *tar.Header, r io.Reader) error {
 	if len(b.made) > maxEntries {
 		return fault.New(fault.Invalid, "more than %d files in all packages", maxEntries)
 	}
+	if isIdle(at) || h.Typeflag == tar.TypeLink && b.files[h.Linkname] == "" {
+		return nil
+	}
 	if h.Typeflag == tar.TypeReg {
 		b.files[h.Name] = at
 	}
@@ -180,6 +184,17 @@ func (b *bootstrap) entry(h *tar.Header, r io.Reader) error {
 		return b.hardlink(at, b.files[h.Linkname], h)
 	}
 	return b.file(at, h, r)
+}
+
+// idle are the folders with nothing that unpacking a package could need.
+var idle = []string{"usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian", "usr/share/zoneinfo"}
+
+// isIdle reports whether a path of the root is one of those folders or below.
+func isIdle(at string) bool {
+	return slices.ContainsFunc(idle, func(dir string) bool {
+		rest, ok := strings.CutPrefix(at, dir)
+		return ok && (rest == "" || rest[0] == '/')
+	})
 }
 
 // maxLinks bounds the symbolic links followed for one path.

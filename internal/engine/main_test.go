@@ -186,6 +186,8 @@ func (b *bench) step(args ...string) (engine.Step, llb.State) {
 // solve runs a state with the bench's blobs.
 func (b *bench) solve(t testing.TB, st llb.State, req engine.Request) error {
 	t.Helper()
-	req.Blobs = b.store
+	if req.Blobs == nil {
+		req.Blobs = b.store
+	}
 	return b.client.Solve(t.Context(), st, req)
 }

@@ -95,6 +95,17 @@ func Image(ctx context.Context, store blob.Store, layers ...ashlar.Digest) (llb.
 	return llb.OCILayout(reference(f.Digest), llb.OCIStore("", storeID), llb.WithCustomName("take root "+f.Digest.Short())), nil
 }
 
+// Folder returns a state with the given blobs as files of mode 0644, which the
+// engine takes in one piece: many blobs one by one cost a snapshot and several
+// flushes to the disk each. Folders on the way to a file are made.
+func Folder(ctx context.Context, store *blob.Scratch, files []ashlar.File) (llb.State, error) {
+	archive, err := store.Tar(ctx, files)
+	if err != nil {
+		return llb.State{}, err
+	}
+	return Image(ctx, store, archive.Digest)
+}
+
 func putJSON(ctx context.Context, store blob.Store, v any) (ashlar.File, error) {
 	b, err := json.Marshal(v)
 	if err != nil {

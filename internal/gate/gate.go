@@ -62,7 +62,7 @@ func Judge(ctx context.Context, r *build.Runner, c *Case) (*ashlar.Verdict, erro
 	if err != nil {
 		return nil, err
 	}
-	repo, err := newRepository(ctx, r.Store, c)
+	repo, err := newRepository(ctx, r.Blobs(), c)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func Judge(ctx context.Context, r *build.Runner, c *Case) (*ashlar.Verdict, erro
 	for i, t := range trials {
 		group.Go(func() error {
 			step := t.step(repo)
-			err := r.Engine.Solve(ctx, step.Run(root).Root(), engine.Request{Blobs: r.Store, Progress: serially(&once, r.Progress)})
+			err := r.Engine.Solve(ctx, step.Run(root).Root(), engine.Request{Blobs: r.Blobs(), Progress: serially(&once, r.Progress)})
 			checks[i], err = t.outcome(err)
 			return err
 		})

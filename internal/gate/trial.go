@@ -8,17 +8,21 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/moby/buildkit/client/llb"
+
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/blob"
 	"github.com/ashlar-project/ashlar/internal/deb"
 	"github.com/ashlar-project/ashlar/internal/engine"
 )
 
-// A trial finds two flat repositories: the archive's packages and the set's.
+// A trial finds two flat repositories below repoDir: the archive's packages and
+// the set's.
 const (
-	archiveDir = "/.ashlar/repo/archive"
-	setDir     = "/.ashlar/repo/set"
-	pinsFile   = "/.ashlar/repo/pins"
+	repoDir    = "/.ashlar/repo"
+	archiveDir = "archive"
+	setDir     = "set"
+	pinsFile   = "pins"
 )
 
 // prologue points apt at the archive in the sandbox and nothing else. With
@@ -119,52 +123,44 @@ func (t trial) script() string {
 }
 
 // step returns the sandboxed step of the trial.
-func (t trial) step(repo *repository) engine.Step {
+func (t trial) step(repo llb.State) engine.Step {
 	return engine.Step{
 		Name:   t.name() + " " + t.pkg,
 		Args:   []string{"/bin/sh", "-c", t.script()},
-		Mounts: repo.mounts,
+		Mounts: []engine.Mount{{Path: repoDir, State: repo, ReadOnly: true}},
 	}
 }
 
-// A repository is what apt draws on inside the sandbox.
-type repository struct{ mounts []engine.Mount }
-
-// newRepository stores the indexes of the archive and the set, and returns the
-// mounts that make them repositories.
-func newRepository(ctx context.Context, store blob.Store, c *Case) (*repository, error) {
-	r := &repository{}
+// newRepository returns a folder with the archive and the set as repositories,
+// to be mounted at repoDir.
+func newRepository(ctx context.Context, store *blob.Scratch, c *Case) (llb.State, error) {
 	var pins bytes.Buffer
 	for _, p := range c.Packages {
 		fmt.Fprintf(&pins, "Package: %s\nPin: version %s\nPin-Priority: 1001\n\n", p.Control.Get("Package"), p.Control.Get("Version"))
 	}
-	if err := r.add(ctx, store, pinsFile, pins.Bytes()); err != nil {
-		return nil, err
+	pinned, err := store.Put(ctx, &pins, "")
+	if err != nil {
+		return llb.State{}, err
 	}
+	pinned.Name = pinsFile
+	files := []ashlar.File{pinned}
 	for dir, list := range map[string][]Package{archiveDir: c.Archive, setDir: c.Packages} {
-		var index bytes.Buffer
+		var text bytes.Buffer
 		for i := range list {
 			p := &list[i]
 			name := path.Base(p.Name)
-			writeStanza(&index, p.Control, name, p.File)
-			r.mounts = append(r.mounts, engine.BlobMount(path.Join(dir, name), p.Digest))
+			writeStanza(&text, p.Control, name, p.File)
+			files = append(files, ashlar.File{Name: path.Join(dir, name), Digest: p.Digest})
 		}
-		if err := r.add(ctx, store, path.Join(dir, "Packages"), index.Bytes()); err != nil {
-			return nil, err
+		index, err := store.Put(ctx, &text, "")
+		if err != nil {
+			return llb.State{}, err
 		}
+		index.Name = path.Join(dir, "Packages")
+		files = append(files, index)
 	}
-	slices.SortFunc(r.mounts, func(a, b engine.Mount) int { return strings.Compare(a.Path, b.Path) })
-	return r, nil
-}
-
-// add stores a file and mounts it.
-func (r *repository) add(ctx context.Context, store blob.Store, at string, content []byte) error {
-	f, err := store.Put(ctx, bytes.NewReader(content), "")
-	if err != nil {
-		return err
-	}
-	r.mounts = append(r.mounts, engine.BlobMount(at, f.Digest))
-	return nil
+	slices.SortFunc(files, func(a, b ashlar.File) int { return strings.Compare(a.Name, b.Name) })
+	return engine.Folder(ctx, store, files)
 }
 
 // writeStanza writes a package's entry of a Packages index.

@@ -123,6 +123,24 @@ func (k *Key) DetachSign(data io.Reader, now time.Time, more ...*Key) ([]byte, e
 	return k.sign(data, packet.SigTypeBinary, now, more)
 }
 
+// A Signed is a text with its signatures, in the two forms that apt reads.
+type Signed struct {
+	Clear    []byte `json:"clear"`    // the text clear-signed, as InRelease
+	Detached []byte `json:"detached"` // armoured signatures over the text, as Release.gpg
+}
+
+// SignBoth returns text signed in both forms by k and every key in more, all
+// dated now.
+func (k *Key) SignBoth(text []byte, now time.Time, more ...*Key) (Signed, error) {
+	var s Signed
+	var err error
+	if s.Clear, err = k.ClearSign(text, now, more...); err != nil {
+		return Signed{}, err
+	}
+	s.Detached, err = k.DetachSign(bytes.NewReader(text), now, more...)
+	return s, err
+}
+
 // sign returns the armoured signatures of k and more over data.
 func (k *Key) sign(data io.Reader, kind packet.SignatureType, now time.Time, more []*Key) ([]byte, error) {
 	content, err := io.ReadAll(io.LimitReader(data, maxText+1))

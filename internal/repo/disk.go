@@ -114,6 +114,9 @@ func writeFile(name string, data []byte, mtime time.Time) (*os.File, error) {
 	if _, err := f.Write(data); err != nil {
 		return f, err
 	}
+	// The disk can begin now; sync will have less to wait for. A file system that
+	// cannot do it this way does all of it then.
+	_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
 	if err := f.Chmod(0o644); err != nil {
 		return f, err
 	}

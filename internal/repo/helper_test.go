@@ -11,13 +11,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/blob"
-	"github.com/ashlar-project/ashlar/internal/deb"
 	"github.com/ashlar-project/ashlar/internal/pgp"
+	"github.com/ashlar-project/ashlar/internal/sign"
 )
 
 // day is when the tests take place, unless real clients look at the clock.
@@ -181,9 +182,11 @@ func simple(name, version string) testSource {
 	return testSource{name: name, version: version, packages: []testPackage{{name: name, arch: "amd64"}}}
 }
 
-// A testSigner signs with keys in memory, and checks that everything it signs is
-// there, as the signer process does.
-type testSigner struct{ keys []*pgp.Key }
+// A testSigner signs with keys in memory by the code of the signer process, which
+// checks that everything it signs is there.
+type testSigner struct {
+	keys []*pgp.Key
+}
 
 func newSigner(tb testing.TB, made time.Time) *testSigner {
 	tb.Helper()
@@ -194,6 +197,15 @@ func newSigner(tb testing.TB, made time.Time) *testSigner {
 	return &testSigner{[]*pgp.Key{k}}
 }
 
+// attestationKey makes keys complete; nothing is attested here.
+var attestationKey = sync.OnceValues(func() (sign.Signer, error) {
+	k, err := sign.Generate("Test", "", day)
+	if err != nil {
+		return nil, err
+	}
+	return k.Attestation, nil
+})
+
 func (s *testSigner) armoured(tb testing.TB) []byte {
 	tb.Helper()
 	b, err := s.keys[0].PublicArmored()
@@ -203,22 +215,17 @@ func (s *testSigner) armoured(tb testing.TB) []byte {
 	return b
 }
 
-func (s *testSigner) SignRelease(_ context.Context, dir string, release []byte, now time.Time) ([]byte, []byte, error) {
-	r, err := deb.ParseRelease(release)
+func (s *testSigner) SignReleases(ctx context.Context, dir string, releases [][]byte, now time.Time) ([]pgp.Signed, error) {
+	attestation, err := attestationKey()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	for _, f := range r.Files {
-		if err := sameContent(filepath.Join(dir, f.Name), f); err != nil {
-			return nil, nil, err
-		}
-	}
-	in, err := s.keys[0].ClearSign(release, now, s.keys[1:]...)
+	signer, err := sign.Local(ctx, &sign.Keys{Attestation: attestation, Repository: s.keys}, nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	detached, err := s.keys[0].DetachSign(bytes.NewReader(release), now, s.keys[1:]...)
-	return in, detached, err
+	defer signer.Close()
+	return signer.SignReleases(ctx, dir, releases, now)
 }
 
 // A bench is a repository with what is needed to fill it.

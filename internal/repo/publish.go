@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/deb"
 	"github.com/ashlar-project/ashlar/internal/fault"
@@ -238,30 +236,24 @@ func stageIndexes(d *disk, dist string, before *state, release *deb.Release, cha
 // wait, below the root.
 func liveStage(tier ashlar.Tier) string { return path.Join(workDir(tier), "live") }
 
-// sign signs Release files at the same time and writes each, with its signatures,
-// into its folder. listed is where the files are that they list.
+// sign signs Release files and writes each, with its signatures, into its folder.
+// listed is where the files are that they list.
 func (r *Repo) sign(ctx context.Context, d *disk, listed string, date time.Time, releases map[string][]byte) error {
 	dirs := slices.Sorted(maps.Keys(releases))
-	signed := make([][3][]byte, len(dirs))
-	g, ctx := errgroup.WithContext(ctx)
+	texts := make([][]byte, len(dirs))
 	for i, dir := range dirs {
-		g.Go(func() error {
-			inRelease, detached, err := r.cfg.Signer.SignRelease(ctx, listed, releases[dir], date)
-			signed[i] = [3][]byte{releases[dir], detached, inRelease}
-			return err
-		})
+		texts[i] = releases[dir]
 	}
-	if err := g.Wait(); err != nil {
+	signed, err := r.cfg.Signer.SignReleases(ctx, listed, texts, date)
+	if err != nil {
 		return err
 	}
+	var write []newFile
 	for i, dir := range dirs {
-		for k, name := range []string{"Release", "Release.gpg", "InRelease"} {
-			if err := d.write(path.Join(dir, name), signed[i][k], date); err != nil {
-				return err
-			}
-		}
+		write = append(write, newFile{path.Join(dir, "Release"), texts[i]},
+			newFile{path.Join(dir, "Release.gpg"), signed[i].Detached}, newFile{path.Join(dir, "InRelease"), signed[i].Clear})
 	}
-	return nil
+	return d.writeAll(write, date)
 }
 
 // linkSuites adds to a snapshot the links to the pool and to the snapshots of

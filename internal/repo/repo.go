@@ -30,6 +30,7 @@ import (
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/blob"
 	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/pgp"
 )
 
 const (
@@ -41,10 +42,9 @@ const (
 // A Signer signs Release files. It may be another process: dir is a folder with
 // every file that the Release lists, so that it can check what it signs.
 type Signer interface {
-	// SignRelease returns the clear-signed Release and an armoured detached
-	// signature over it, each by one key or, while a key is being replaced, by
-	// several.
-	SignRelease(ctx context.Context, dir string, release []byte, now time.Time) (inRelease, detached []byte, err error)
+	// SignReleases returns each Release signed, by one key or, while a key is
+	// being replaced, by several.
+	SignReleases(ctx context.Context, dir string, releases [][]byte, now time.Time) ([]pgp.Signed, error)
 }
 
 // Blobs is where the content of source sets is. If it also has a method

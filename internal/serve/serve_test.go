@@ -35,13 +35,15 @@ var day = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 // keySigner signs with a key in memory.
 type keySigner struct{ key *pgp.Key }
 
-func (s keySigner) SignRelease(_ context.Context, _ string, release []byte, now time.Time) ([]byte, []byte, error) {
-	in, err := s.key.ClearSign(release, now)
-	if err != nil {
-		return nil, nil, err
+func (s keySigner) SignReleases(_ context.Context, _ string, releases [][]byte, now time.Time) ([]pgp.Signed, error) {
+	signed := make([]pgp.Signed, len(releases))
+	for i, text := range releases {
+		var err error
+		if signed[i], err = s.key.SignBoth(text, now); err != nil {
+			return nil, err
+		}
 	}
-	detached, err := s.key.DetachSign(bytes.NewReader(release), now)
-	return in, detached, err
+	return signed, nil
 }
 
 // A site is a small repository and the handler over it.

@@ -10,9 +10,9 @@ import (
 	"github.com/ashlar-project/ashlar"
 )
 
-// BenchmarkSignRelease signs a suite whose Packages index has the size of one of
+// BenchmarkSignReleases signs a suite whose Packages index has the size of one of
 // 8,000 packages, plain and compressed.
-func BenchmarkSignRelease(b *testing.B) {
+func BenchmarkSignReleases(b *testing.B) {
 	keys, err := Generate("Test", "", now)
 	if err != nil {
 		b.Fatal(err)
@@ -32,7 +32,7 @@ func BenchmarkSignRelease(b *testing.B) {
 		text += fmt.Sprintf(" %s %d %s\n", ashlar.DigestOf(content).Hex(), len(content), name)
 	}
 	for b.Loop() {
-		if _, _, err := c.SignRelease(b.Context(), dir, []byte(text), now); err != nil {
+		if _, err := c.SignReleases(b.Context(), dir, [][]byte{[]byte(text)}, now); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/pgp"
 )
 
 // selfExe is the program of this process, whatever its path is now.
@@ -199,16 +200,19 @@ func (c *Conn) Close() error {
 	return err
 }
 
-// SignRelease returns a Release clear-signed, and an armoured detached signature
-// over it, by every repository key. The signer first finds every index that the
-// Release lists below dir, by hash or by name, plain or compressed in a form
-// that is listed too, and recomputes its SHA-256.
-func (c *Conn) SignRelease(ctx context.Context, dir string, release []byte, now time.Time) (inRelease, detached []byte, err error) {
-	var r releaseResponse
-	if err := c.Call(ctx, verbRelease, releaseRequest{Dir: dir, Release: release, Now: now}, &r); err != nil {
-		return nil, nil, err
+// SignReleases returns each Release signed by every repository key. The signer
+// first finds every index that the Releases list below dir, by hash or by name,
+// plain or compressed in a form that is listed too, and recomputes its SHA-256,
+// once if several list the same.
+func (c *Conn) SignReleases(ctx context.Context, dir string, releases [][]byte, now time.Time) ([]pgp.Signed, error) {
+	var signed []pgp.Signed
+	if err := c.Call(ctx, verbRelease, releaseRequest{Dir: dir, Releases: releases, Now: now}, &signed); err != nil {
+		return nil, err
 	}
-	return r.InRelease, r.Detached, nil
+	if len(signed) != len(releases) {
+		return nil, fault.New(fault.Internal, "the signer was asked for %d signed Releases and gave %d", len(releases), len(signed))
+	}
+	return signed, nil
 }
 
 // A tail keeps the last bytes written to it.

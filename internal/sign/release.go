@@ -1,7 +1,6 @@
 package sign
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,79 +10,100 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/compress"
 	"github.com/ashlar-project/ashlar/internal/deb"
 	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/pgp"
 )
 
 // unchecked are the digest lists of a Release that this program does not
 // recompute and therefore does not sign.
 var unchecked = []string{"MD5Sum", "SHA1", "SHA512"}
 
-// handleRelease signs a Release after recomputing every digest in it.
+// handleRelease signs Releases after recomputing every digest in them.
 func handleRelease(ctx context.Context, s *Session, raw json.RawMessage) (any, error) {
 	var r releaseRequest
 	if err := json.Unmarshal(raw, &r); err != nil {
 		return nil, fault.New(fault.Internal, "request: %w", err)
 	}
-	if err := checkRelease(ctx, r.Dir, r.Release); err != nil {
+	if err := checkReleases(ctx, r.Dir, r.Releases); err != nil {
 		return nil, err
 	}
 	if len(s.Keys.Repository) == 0 {
 		return nil, fault.New(fault.Denied, "there is no key for repositories").Fix(makeKeysRemedy)
 	}
 	first, more := s.Keys.Repository[0], s.Keys.Repository[1:]
-	inRelease, err := first.ClearSign(r.Release, r.Now, more...)
-	if err != nil {
-		return nil, err
-	}
-	detached, err := first.DetachSign(bytes.NewReader(r.Release), r.Now, more...)
-	if err != nil {
-		return nil, err
-	}
-	return releaseResponse{InRelease: inRelease, Detached: detached}, nil
-}
-
-// checkRelease recomputes the digest and size of every file that the Release
-// lists, from the files below dir.
-func checkRelease(ctx context.Context, dir string, text []byte) error {
-	paragraph, err := deb.ParseParagraph(text)
-	if err != nil {
-		return err
-	}
-	for _, name := range unchecked {
-		if paragraph.Get(name) != "" {
-			return fault.New(fault.Denied, "the Release has a %s list, and only SHA256 is recomputed before signing", name)
+	signed := make([]pgp.Signed, len(r.Releases))
+	for i, text := range r.Releases {
+		var err error
+		if signed[i], err = first.SignBoth(text, r.Now, more...); err != nil {
+			return nil, err
 		}
 	}
-	release, err := deb.ParseRelease(text)
-	if err != nil {
-		return err
-	}
+	return signed, nil
+}
+
+// checkReleases recomputes the digest and size of every file that the Releases
+// list, from the files below dir.
+func checkReleases(ctx context.Context, dir string, texts [][]byte) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return fault.New(fault.Denied, "the signer cannot read the indexes: %w", err).
 			Fix("the folder and those above it must be open to user %d", os.Geteuid())
 	}
 	defer root.Close()
+	done := map[ashlar.File]bool{}
+	for _, text := range texts {
+		release, err := parseRelease(text)
+		if err != nil {
+			return err
+		}
+		if err := checkFiles(ctx, root, release.Files, done); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parseRelease reads a Release and refuses one with digests that are not checked.
+func parseRelease(text []byte) (*deb.Release, error) {
+	paragraph, err := deb.ParseParagraph(text)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range unchecked {
+		if paragraph.Get(name) != "" {
+			return nil, fault.New(fault.Denied, "the Release has a %s list, and only SHA256 is recomputed before signing", name)
+		}
+	}
+	return deb.ParseRelease(text)
+}
+
+// checkFiles recomputes the listed files, several at a time, and adds them to
+// done; what is there already was recomputed before.
+func checkFiles(ctx context.Context, root *os.Root, list []ashlar.File, done map[ashlar.File]bool) error {
 	c := &checker{root: root, listed: map[string]ashlar.File{}}
-	for _, f := range release.Files {
+	for _, f := range list {
 		if _, twice := c.listed[f.Name]; twice {
 			return fault.New(fault.Denied, "the Release lists %s twice", f.Name)
 		}
 		c.listed[f.Name] = f
 	}
-	for _, f := range release.Files {
-		if err := ctx.Err(); err != nil {
-			return err
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for _, f := range list {
+		if done[f] {
+			continue
 		}
-		if err := c.check(f); err != nil {
-			return err
-		}
+		done[f] = true
+		g.Go(func() error { return errors.Join(ctx.Err(), c.check(f)) })
 	}
-	return nil
+	return g.Wait()
 }
 
 // A checker recomputes listed files from what is below root.

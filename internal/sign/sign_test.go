@@ -444,7 +444,7 @@ func linkIndex(t *testing.T, dir string, lines []string) []string {
 	return lines
 }
 
-func TestSignRelease(t *testing.T) {
+func TestSignReleases(t *testing.T) {
 	keys, err := Generate("Test", "", now)
 	if err != nil {
 		t.Fatal(err)
@@ -481,9 +481,11 @@ func TestSignRelease(t *testing.T) {
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			dir, text := releaseDir(t, x.spoil)
-			in, detached, err := c.SignRelease(t.Context(), dir, text, now)
+			signed, err := c.SignReleases(t.Context(), dir, [][]byte{text, text}, now)
 			if x.want == "" && err == nil {
-				checkSigned(t, keys, text, in, detached)
+				for _, s := range signed {
+					checkSigned(t, keys, text, s)
+				}
 			} else if x.want == "" || err == nil || !strings.Contains(err.Error(), x.want) {
 				t.Errorf("got %v, want %q", err, x.want)
 			}
@@ -492,13 +494,13 @@ func TestSignRelease(t *testing.T) {
 }
 
 // checkSigned checks both forms of a signed Release with every key alone.
-func checkSigned(t *testing.T, keys *Keys, text, in, detached []byte) {
+func checkSigned(t *testing.T, keys *Keys, text []byte, s pgp.Signed) {
 	t.Helper()
 	for _, k := range keys.Repository {
-		if got, _, err := k.Keyring().VerifyClearSigned(in, now); err != nil || !bytes.Equal(got, text) {
+		if got, _, err := k.Keyring().VerifyClearSigned(s.Clear, now); err != nil || !bytes.Equal(got, text) {
 			t.Errorf("InRelease: %v", err)
 		}
-		if _, err := k.Keyring().VerifyDetached(bytes.NewReader(text), detached, now); err != nil {
+		if _, err := k.Keyring().VerifyDetached(bytes.NewReader(text), s.Detached, now); err != nil {
 			t.Errorf("Release.gpg: %v", err)
 		}
 	}

@@ -181,15 +181,10 @@ func readFrame(r io.Reader, v any) error {
 
 const verbRelease = "release"
 
-// A releaseRequest asks for a signed Release.
+// A releaseRequest asks for signed Releases over the same files. The answer is a
+// []pgp.Signed.
 type releaseRequest struct {
-	Dir     string    `json:"dir"`
-	Release []byte    `json:"release"`
-	Now     time.Time `json:"now"`
-}
-
-// A releaseResponse holds both forms of a signed Release.
-type releaseResponse struct {
-	InRelease []byte `json:"inRelease"`
-	Detached  []byte `json:"detached"`
+	Dir      string    `json:"dir"`
+	Releases [][]byte  `json:"releases"`
+	Now      time.Time `json:"now"`
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/ashlar-project/ashlar/internal/durable"
 	"github.com/ashlar-project/ashlar/internal/engine"
 	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/pgp"
 	"github.com/ashlar-project/ashlar/internal/repo"
 	"github.com/ashlar-project/ashlar/internal/sign"
 	"github.com/ashlar-project/ashlar/internal/source"
@@ -139,12 +140,12 @@ func (s *Shop) Repo(base string) (*repo.Repo, error) {
 // A releaseSigner starts the signer when something is to be signed.
 type releaseSigner struct{ *Shop }
 
-func (r releaseSigner) SignRelease(ctx context.Context, dir string, release []byte, now time.Time) ([]byte, []byte, error) {
+func (r releaseSigner) SignReleases(ctx context.Context, dir string, releases [][]byte, now time.Time) ([]pgp.Signed, error) {
 	k, err := r.keys(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return k.SignRelease(ctx, dir, release, now)
+	return k.SignReleases(ctx, dir, releases, now)
 }
 
 // report tells of an event.
