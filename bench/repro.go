@@ -157,7 +157,7 @@ func (t *twins) compare(ctx context.Context, ref work.Ref) (*entry, error) {
 // first returns the packages that the state folder has of a plan, or builds them
 // under the usual conditions.
 func (t *twins) first(ctx context.Context, ref work.Ref, p *work.Planned) (map[string]ashlar.Digest, error) {
-	if r, err := t.shop.Latest(ref.Path, p.Lock.Inputs.Target); err == nil && r.Result.Key == p.Plan.Key() {
+	if r, err := t.shop.Latest(ref, p.Lock.Inputs.Target.Arch); err == nil && r.Result.Key == p.Plan.Key() {
 		return debsOf(r.Result), nil
 	}
 	t.logf("repro: it is not in the state folder: building it")

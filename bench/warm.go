@@ -41,7 +41,7 @@ func known(ctx context.Context, s *work.Shop, refs []work.Ref) ([]work.Ref, erro
 	var out []work.Ref
 	for _, ref := range refs {
 		target := ashlar.Target{Distro: ashlar.Distro(strings.Split(ref.Path, "/")[4]), Arch: "amd64"}
-		r, err := s.Latest(ref.Path, target)
+		r, err := s.Latest(ref, target.Arch)
 		if err != nil {
 			continue
 		}

@@ -183,12 +183,12 @@ func TestFailingStep(t *testing.T) {
 			t.Errorf("line %d is in the error: %v, want %v", line, !want, want)
 		}
 	}
-	for _, want := range []string{def, `count" failed with exit code 7`, "the whole log is " + h.log("failing")} {
+	for _, want := range []string{def, `count" failed with exit code 7`, "the whole log is " + h.kept("logs", "failing")} {
 		if got := o.complaint(t); !strings.Contains(got, want) {
 			t.Errorf("the error does not say %q:\n%s", want, got)
 		}
 	}
-	log, err := os.ReadFile(h.log("failing"))
+	log, err := os.ReadFile(h.kept("logs", "failing"))
 	if err != nil || !bytes.Contains(log, []byte("line 1 of the log\n")) {
 		t.Errorf("the whole log: %v\n%s", err, log)
 	}

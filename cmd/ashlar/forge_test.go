@@ -71,7 +71,7 @@ func TestForgery(t *testing.T) {
 			if got := o.complaint(t); !strings.Contains(got, f.says) {
 				t.Errorf("the error is: %s", got)
 			}
-			if log, err := os.ReadFile(h.log(name)); err == nil && !strings.Contains(f.pipeline, "pack") && !bytes.Contains(log, []byte("TRIED")) {
+			if log, err := os.ReadFile(h.kept("logs", name)); err == nil && !strings.Contains(f.pipeline, "pack") && !bytes.Contains(log, []byte("TRIED")) {
 				t.Errorf("the step did not try:\n%s", log)
 			}
 			blob := filepath.Join(h.state, "blobs", "sha256", ashlar.DigestOf(shadow).Hex())
@@ -99,7 +99,7 @@ func TestForgedEvidence(t *testing.T) {
 	if err := json.Unmarshal([]byte(o.stdout), &results); err != nil || len(results) != 1 {
 		t.Fatalf("%v\n%s", err, o.stdout)
 	}
-	log, err := os.ReadFile(h.log("liar"))
+	log, err := os.ReadFile(h.kept("logs", "liar"))
 	if err != nil || !bytes.Contains(log, []byte("hello-ashlar_1.0_all.deb.provenance.sigstore.json")) {
 		t.Errorf("the step did not try: %v\n%s", err, log)
 	}

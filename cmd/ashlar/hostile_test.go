@@ -39,7 +39,7 @@ func (h *house) attack(t *testing.T, x hostile) {
 	if got := o.complaint(t); !strings.Contains(got, "exit code 9") {
 		t.Errorf("the probe did not come to its end: %s", got)
 	}
-	log, err := os.ReadFile(h.log(name))
+	log, err := os.ReadFile(h.kept("logs", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,9 +53,14 @@ func (h *house) attack(t *testing.T, x hostile) {
 	}
 }
 
-// log returns the path of the live log of a test's definition.
-func (h *house) log(name string) string {
-	return filepath.Join(h.state, "logs", "package~deb~main~"+name+"~debian-12~1.amd64.log")
+// kept returns the path of what a folder of the state keeps about a test's
+// definition, "" if nothing.
+func (h *house) kept(folder, name string) string {
+	found, err := filepath.Glob(filepath.Join(h.state, folder, "package~deb~main~"+name+"~debian-12~1@*"))
+	if err != nil || len(found) != 1 {
+		return ""
+	}
+	return found[0]
 }
 
 // TestHostileKey lets a step look for the signing keys.

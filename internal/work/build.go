@@ -32,7 +32,7 @@ func (s *Shop) Build(ctx context.Context, ref Ref, opts BuildOptions) (*Record, 
 	if !opts.Fresh {
 		if r, err := s.load(key); err == nil && r.Verdict.Passed && len(r.Bundles) > 0 {
 			s.report(Event{Subject: ref.File(), Stage: "build", State: Cached})
-			return r, true, s.setLatest(ref.Path, p.Lock.Inputs.Target, key)
+			return r, true, s.setLatest(ref, p.Lock.Inputs.Target.Arch, key)
 		}
 	}
 	if _, err := s.keys(ctx); err != nil { // before an hour of compiling, not after
@@ -60,7 +60,7 @@ func (s *Shop) Build(ctx context.Context, ref Ref, opts BuildOptions) (*Record, 
 	if refused != nil {
 		return r, false, refused
 	}
-	return r, false, s.setLatest(ref.Path, p.Lock.Inputs.Target, key)
+	return r, false, s.setLatest(ref, p.Lock.Inputs.Target.Arch, key)
 }
 
 // definition returns the bytes of the definition that a lock names.

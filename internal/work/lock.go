@@ -88,7 +88,7 @@ func expand(ref Ref, arch ashlar.Arch) (*catalog.Expanded, error) {
 // one committed beside it, the one that an earlier run kept, or a new one.
 func (s *Shop) lock(ctx context.Context, ref Ref, def *catalog.Expanded, anew bool) (*ashlar.Lock, error) {
 	arch := def.Target.Arch
-	kept := s.path("locks", slug(ref.Path)+"."+string(arch)+".json")
+	kept := s.path("locks", ref.slug(arch)+".json")
 	if !anew {
 		for _, file := range []string{ref.LockFile(arch), kept} {
 			if lock := s.usable(ctx, ref, def, file); lock != nil {

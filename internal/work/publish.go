@@ -73,7 +73,7 @@ func (s *Shop) sourceSet(ctx context.Context, ref Ref, opts PublishOptions) (str
 	if err != nil {
 		return "", nil, err
 	}
-	r, err := s.Latest(ref.Path, def.Target)
+	r, err := s.Latest(ref, def.Target.Arch)
 	if err != nil {
 		return "", nil, err
 	}

@@ -3,6 +3,7 @@ package work
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -125,31 +126,35 @@ func (s *Shop) recordDir(key ashlar.Digest) string {
 	return filepath.Join(s.Dir, "results", key.Hex())
 }
 
-// setLatest remembers the key of the newest result of a definition and target.
-func (s *Shop) setLatest(def string, t ashlar.Target, key ashlar.Digest) error {
-	p := s.latestPath(def, t)
+// setLatest remembers the key of the newest result of a definition for an
+// architecture.
+func (s *Shop) setLatest(ref Ref, arch ashlar.Arch, key ashlar.Digest) error {
+	p := s.path("latest", ref.slug(arch))
 	if err := durable.MkdirAll(filepath.Dir(p), 0o755); err != nil {
 		return err
 	}
 	return durable.WriteFile(p, []byte(key), 0o644)
 }
 
-// Latest returns the newest record of a definition and target, or fault.NotFound.
-func (s *Shop) Latest(def string, t ashlar.Target) (*Record, error) {
-	b, err := os.ReadFile(s.latestPath(def, t))
+// Latest returns the newest record of a definition for an architecture, or
+// fault.NotFound.
+func (s *Shop) Latest(ref Ref, arch ashlar.Arch) (*Record, error) {
+	b, err := os.ReadFile(s.path("latest", ref.slug(arch)))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.New(fault.NotFound, "%s was not built for %s", def, t).Fix("run: ashlar build %s", def)
+		return nil, fault.New(fault.NotFound, "%s was not built for %s", ref.File(), arch).Fix("run: ashlar build %s", ref.File())
 	} else if err != nil {
 		return nil, fault.New(fault.Internal, "%w", err)
 	}
 	return s.load(ashlar.Digest(b))
 }
 
-func (s *Shop) latestPath(def string, t ashlar.Target) string {
-	return filepath.Join(s.Dir, "latest", slug(def)+"."+string(t.Arch))
-}
-
-// slug turns a path within the catalog into one file name.
-func slug(def string) string {
-	return strings.ReplaceAll(strings.TrimSuffix(def, filepath.Ext(def)), "/", "~")
+// slug returns a file name for what is kept about a definition. Catalogs at
+// different places may have definitions at the same path.
+func (r Ref) slug(arch ashlar.Arch) string {
+	root, err := filepath.Abs(r.Root)
+	if err != nil {
+		root = r.Root
+	}
+	def := strings.ReplaceAll(strings.TrimSuffix(r.Path, filepath.Ext(r.Path)), "/", "~")
+	return fmt.Sprintf("%s@%s.%s", def, ashlar.DigestOf([]byte(root)).Short(), arch)
 }

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -83,8 +84,8 @@ func TestDamagedRecord(t *testing.T) {
 
 func TestLatest(t *testing.T) {
 	s := shop(t)
-	const def = "package/deb/main/x/debian-12/1.yaml"
-	if _, err := s.Latest(def, bookworm); !fault.Is(err, fault.NotFound) {
+	def := Ref{Root: "catalog", Path: "package/deb/main/x/debian-12/1.yaml"}
+	if _, err := s.Latest(def, "amd64"); !fault.Is(err, fault.NotFound) {
 		t.Errorf("before any build: %v", err)
 	}
 	for _, key := range []string{"one", "two"} {
@@ -92,20 +93,25 @@ func TestLatest(t *testing.T) {
 		if err := s.save(r); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.setLatest(def, bookworm, r.Result.Key); err != nil {
+		if err := s.setLatest(def, "amd64", r.Result.Key); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r, err := s.Latest(def, bookworm)
+	r, err := s.Latest(def, "amd64")
 	if err != nil || r.Result.Key != ashlar.DigestOf([]byte("two")) {
 		t.Errorf("the newest is %v, %v", r, err)
 	}
-	other := ashlar.Target{Distro: "debian-12", Arch: "arm64"}
-	if _, err := s.Latest(def, other); !fault.Is(err, fault.NotFound) {
-		t.Errorf("for another architecture: %v", err)
-	}
-	if _, err := s.Latest("package/deb/main/y/debian-12/1.yaml", bookworm); !fault.Is(err, fault.NotFound) {
-		t.Errorf("for another definition: %v", err)
+	for what, other := range map[string]struct {
+		ref  Ref
+		arch ashlar.Arch
+	}{
+		"another architecture": {def, "arm64"},
+		"another definition":   {Ref{Root: "catalog", Path: "package/deb/main/y/debian-12/1.yaml"}, "amd64"},
+		"another catalog":      {Ref{Root: "elsewhere/catalog", Path: def.Path}, "amd64"},
+	} {
+		if _, err := s.Latest(other.ref, other.arch); !fault.Is(err, fault.NotFound) {
+			t.Errorf("for %s: %v", what, err)
+		}
 	}
 }
 
@@ -117,7 +123,7 @@ func TestRef(t *testing.T) {
 	if got, want := r.LockFile("amd64"), filepath.FromSlash("catalog/package/deb/main/x/debian-12/1.amd64.lock.json"); got != want {
 		t.Errorf("LockFile is %s", got)
 	}
-	if got := slug(r.Path); got != "package~deb~main~x~debian-12~1" {
+	if got := r.slug("amd64"); !regexp.MustCompile(`^package~deb~main~x~debian-12~1@[0-9a-f]{12}\.amd64$`).MatchString(got) {
 		t.Errorf("slug is %s", got)
 	}
 }

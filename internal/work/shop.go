@@ -246,7 +246,7 @@ func (s *Shop) logFile(ref Ref, arch ashlar.Arch) (*os.File, error) {
 	if err := durable.MkdirAll(s.path("logs"), 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.Create(s.path("logs", slug(ref.Path)+"."+string(arch)+".log"))
+	f, err := os.Create(s.path("logs", ref.slug(arch)+".log"))
 	if err != nil {
 		return nil, fault.New(fault.Internal, "make the log file: %w", err)
 	}
