@@ -100,7 +100,7 @@ func TestBook(t *testing.T) {
 	e := b.entry("x.yaml", "sha256:1")
 	e.First = map[string]ashlar.Digest{"a.deb": "1", "b.deb": "2", "c.deb": "3"}
 	e.Second = map[string]ashlar.Digest{"a.deb": "1", "b.deb": "4", "d.deb": "5"}
-	if err := b.save(); err != nil {
+	if err := b.set("x.yaml", e); err != nil {
 		t.Fatal(err)
 	}
 	if b, err = openBook(file); err != nil {

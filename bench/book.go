@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ashlar-project/ashlar"
@@ -19,7 +20,8 @@ import (
 // in parts. It is a JSON file.
 type book struct {
 	file    string
-	Entries map[string]*entry `json:"entries"` // by the definition's path in the catalog
+	mu      sync.Mutex
+	Entries map[string]entry `json:"entries"` // by the definition's path in the catalog
 }
 
 // An entry is what is known of one definition.
@@ -33,7 +35,7 @@ type entry struct {
 
 // openBook reads the book, which may not be there yet.
 func openBook(file string) (*book, error) {
-	b := &book{file: file, Entries: map[string]*entry{}}
+	b := &book{file: file, Entries: map[string]entry{}}
 	text, err := os.ReadFile(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -45,23 +47,27 @@ func openBook(file string) (*book, error) {
 		return nil, fmt.Errorf("%s: %w; delete it to begin again", file, err)
 	}
 	if b.Entries == nil {
-		b.Entries = map[string]*entry{}
+		b.Entries = map[string]entry{}
 	}
 	return b, nil
 }
 
 // entry returns what is known of a definition's build key, a new entry if that
 // is nothing.
-func (b *book) entry(path string, key ashlar.Digest) *entry {
-	if e := b.Entries[path]; e != nil && e.Key == key {
+func (b *book) entry(path string, key ashlar.Digest) entry {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e := b.Entries[path]; e.Key == key {
 		return e
 	}
-	e := &entry{Key: key}
-	b.Entries[path] = e
-	return e
+	return entry{Key: key}
 }
 
-func (b *book) save() error {
+// set writes an entry into the book.
+func (b *book) set(path string, e entry) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.Entries[path] = e
 	text, err := json.MarshalIndent(b, "", "  ")
 	if err != nil {
 		return err
@@ -71,7 +77,7 @@ func (b *book) save() error {
 
 // differs returns the names of the packages that are not the same in both
 // builds, sorted.
-func (e *entry) differs() []string {
+func (e entry) differs() []string {
 	all := maps.Clone(e.First)
 	maps.Copy(all, e.Second)
 	var out []string
@@ -84,7 +90,7 @@ func (e *entry) differs() []string {
 }
 
 // verdict says in words how the two builds compare.
-func (e *entry) verdict() string {
+func (e entry) verdict() string {
 	if d := e.differs(); len(d) > 0 {
 		return "differs: " + strings.Join(d, ", ")
 	}

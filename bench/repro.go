@@ -11,7 +11,10 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/blob"
@@ -56,31 +59,39 @@ func repro(ctx context.Context, l *lab) (*section, error) {
 	return reproSection(t.book, refs, t.vary), errors.Join(err, t.other.close(ctx))
 }
 
-// compareAll compares the two builds of each definition. After a failure it goes
+// compareAll compares the two builds of each definition, as many at a time as
+// there are processors: the second builds use one each. After a failure it goes
 // on if it may.
 func (t *twins) compareAll(ctx context.Context, refs []work.Ref) error {
-	var failed []error
+	failed := make([]error, len(refs))
+	var g errgroup.Group
+	g.SetLimit(runtime.NumCPU())
+	var stop atomic.Bool
 	for i, ref := range refs {
-		t.logf("repro: %d of %d, %s", i+1, len(refs), ref.Path)
-		e, err := t.compare(ctx, ref)
-		if err == nil {
-			t.logf("repro: %s", e.verdict())
-			continue
-		}
-		err = fmt.Errorf("%s: %w", ref.Path, err)
-		t.logf("%v", err)
-		failed = append(failed, err)
-		if !t.keepGoing || ctx.Err() != nil {
-			break
-		}
+		g.Go(func() error {
+			if stop.Load() || ctx.Err() != nil {
+				return nil
+			}
+			t.logf("repro: %d of %d, %s", i+1, len(refs), ref.Path)
+			e, err := t.compare(ctx, ref)
+			if err == nil {
+				t.logf("repro: %s: %s", sourceName(ref), e.verdict())
+				return nil
+			}
+			failed[i] = fmt.Errorf("%s: %w", ref.Path, err)
+			t.logf("%v", failed[i])
+			stop.Store(!t.keepGoing)
+			return nil
+		})
 	}
-	return errors.Join(failed...)
+	_ = g.Wait() // the errors are in failed
+	return errors.Join(append(failed, ctx.Err())...)
 }
 
 // variation returns the conditions of the second build.
 func variation(ctx context.Context, s *work.Shop) (build.Variation, error) {
 	lib, err := clockLibrary(ctx, s)
-	v := build.Variation{Hostname: "elsewhere", UID: 2345, Umask: "002", Locale: "C", Parallel: 1, Days: 400, ClockLib: lib}
+	v := build.Variation{Hostname: "elsewhere", UID: 2345, Umask: "002", Locale: "C", Parallel: 1, Days: 400, ClockLib: lib, NoTests: true}
 	if runtime.NumCPU() == 1 {
 		v.Parallel = 2
 	}
@@ -129,29 +140,26 @@ func clockLibrary(ctx context.Context, s *work.Shop) (ashlar.Digest, error) {
 // compare returns the comparison of two builds of a definition: the one that the
 // state folder has, made if it is not there, and one under other conditions.
 // What is in the book is not built again.
-func (t *twins) compare(ctx context.Context, ref work.Ref) (*entry, error) {
+func (t *twins) compare(ctx context.Context, ref work.Ref) (entry, error) {
 	p, err := t.shop.Plan(ctx, ref, work.BuildOptions{})
 	if err != nil {
-		return nil, err
+		return entry{}, err
 	}
 	e := t.book.entry(ref.Path, p.Plan.Key())
 	if e.First == nil {
 		if e.First, err = t.first(ctx, ref, p); err != nil {
-			return nil, err
+			return e, err
 		}
-		if err := t.book.save(); err != nil {
-			return nil, err
+		if err := t.book.set(ref.Path, e); err != nil {
+			return e, err
 		}
 	}
 	if e.Second == nil {
 		begun := time.Now()
-		if e.Second, err = t.second(ctx, ref, p); err != nil {
-			e.Failure = firstLine(err)
-			return nil, errors.Join(err, t.book.save())
-		}
-		e.Failure, e.Took = "", time.Since(begun)
+		e.Second, err = t.second(ctx, ref, p)
+		e.Failure, e.Took = firstLine(err), time.Since(begun)
 	}
-	return e, t.book.save()
+	return e, errors.Join(err, t.book.set(ref.Path, e))
 }
 
 // first returns the packages that the state folder has of a plan, or builds them
@@ -248,8 +256,11 @@ func debsOf(r *ashlar.Result) map[string]ashlar.Digest {
 	return debs
 }
 
-// firstLine returns the first line of an error for the page.
+// firstLine returns the first line of an error for the page, "" for none.
 func firstLine(err error) string {
+	if err == nil {
+		return ""
+	}
 	line, _, _ := strings.Cut(err.Error(), "\n")
 	return line
 }
@@ -261,7 +272,7 @@ func reproSection(book *book, refs []work.Ref, v build.Variation) *section {
 	same, done := 0, 0
 	for _, ref := range refs {
 		e := book.Entries[ref.Path]
-		if e == nil || e.First == nil {
+		if e.First == nil {
 			fmt.Fprintf(&b, "| %s | – | not built | |\n", sourceName(ref))
 			continue
 		}
@@ -283,8 +294,8 @@ func reproSection(book *book, refs []work.Ref, v build.Variation) *section {
 		Text: fmt.Sprintf("Every definition of bookworm is built a second time by another engine with a state folder of its own, and all its `.deb`\n"+
 			"files, debug packages included, are compared byte for byte. What the second build has otherwise: the clock, %d days\n"+
 			"ahead (datefudge, in every program of every step; times of files stay true); host name `%s`; user id %d; umask %s;\n"+
-			"locale %s instead of C.UTF-8; parallel=%d instead of one for each of %d processors; and the order in which directories\n"+
-			"list, by a file system under the engine that hashes names with another seed.",
+			"locale %s instead of C.UTF-8; parallel=%d instead of one for each of %d processors; the order in which directories\n"+
+			"list, by a file system under the engine that hashes names with another seed; and the package's own tests are left out.",
 			v.Days, v.Hostname, v.UID, v.Umask, v.Locale, v.Parallel, runtime.NumCPU()),
 		Rows: []row{{
 			Figure: "definitions that come out bit-identical", Asked: fmt.Sprintf("≥ %d of %d", len(refs)-1, len(refs)),

@@ -5,10 +5,12 @@ import (
 	"cmp"
 	"io"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/ashlar-project/ashlar/internal/compress"
 	"github.com/ashlar-project/ashlar/internal/fault"
 )
 
@@ -42,10 +44,8 @@ func WriteBootstrap(w io.Writer, debs []Opener) error {
 	if err := b.skeleton(order); err != nil {
 		return err
 	}
-	for _, d := range order {
-		if err := b.addPackage(d); err != nil {
-			return within(err, "package %s", d.pkg.Name)
-		}
+	if err := b.addPackages(order); err != nil {
+		return err
 	}
 	return b.w.Close()
 }
@@ -130,19 +130,66 @@ func (b *bootstrap) skeleton(debs []bootDeb) error {
 	return nil
 }
 
-// addPackage writes what a package has that is not there yet.
-func (b *bootstrap) addPackage(d bootDeb) error {
+// unpackAhead is how much of a package is decompressed before it is its turn, in
+// bytes; as many packages as there are processors are being decompressed.
+const unpackAhead = 32 << 20
+
+// addPackages writes what the packages have, each in its turn.
+func (b *bootstrap) addPackages(order []bootDeb) error {
+	var begun []*unpacking
+	defer func() {
+		for _, u := range begun {
+			u.close()
+		}
+	}()
+	for len(order) > 0 || len(begun) > 0 {
+		if len(order) > 0 && len(begun) < runtime.GOMAXPROCS(0) {
+			u, err := order[0].begin()
+			if err != nil {
+				return within(err, "package %s", order[0].pkg.Name)
+			}
+			begun, order = append(begun, u), order[1:]
+			continue
+		}
+		u := begun[0]
+		b.files = map[string]string{}
+		if err := walkPlain(u.name, u.plain, b.entry); err != nil {
+			return within(err, "package %s", u.pkg.Name)
+		}
+		u.close()
+		begun = begun[1:]
+	}
+	return nil
+}
+
+// unpacking is a package that is being decompressed.
+type unpacking struct {
+	pkg   *Package
+	name  string // of its data archive
+	blob  Blob
+	plain io.ReadCloser
+}
+
+// begin starts to decompress a package.
+func (d bootDeb) begin() (*unpacking, error) {
 	blob, err := d.open()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer blob.Close()
-	f, err := Open(blob, blob.Size())
-	if err != nil {
-		return err
+	_, data, err := debMembers(blob, blob.Size())
+	if err == nil {
+		var plain io.ReadCloser
+		if plain, err = compress.NewReader(data.name, data.section(blob), maxDataTar); err == nil {
+			return &unpacking{d.pkg, data.name, blob, compress.Ahead(plain, unpackAhead)}, nil
+		}
 	}
-	b.files = map[string]string{}
-	return f.Walk(b.entry)
+	blob.Close()
+	return nil, err
+}
+
+func (u *unpacking) close() {
+	u.plain.Close()
+	u.blob.Close()
 }
 
 // entry writes one entry of a package, unless its place is taken.

@@ -115,6 +115,11 @@ func walkTar(name string, r io.Reader, max int64, fn func(*tar.Header, io.Reader
 		return err
 	}
 	defer plain.Close()
+	return walkPlain(name, plain, fn)
+}
+
+// walkPlain is walkTar for an archive that is being decompressed.
+func walkPlain(name string, plain io.Reader, fn func(*tar.Header, io.Reader) error) error {
 	t := tar.NewReader(plain)
 	seen := map[string]byte{}
 	for {
