@@ -43,6 +43,7 @@ const (
 const (
 	lockPatience = 30 * time.Second // for the daemon before this one to let go of the folder
 	killPatience = 20 * time.Second // for cancelled steps to be gone
+	callPatience = 5 * time.Second  // for cancelled calls to return
 )
 
 // A Config says where a daemon keeps its things and how much it may use.
@@ -187,12 +188,26 @@ func (d *daemon) serve(ctx context.Context, cfg Config) error {
 	case <-ctx.Done():
 		logrus.Info("engine ends: it was told to")
 		d.steps.cancel()
-		server.Stop()
+		if !within(callPatience, server.Stop) { // it waits for every call, and one may hang
+			logrus.Error("some calls did not end in time")
+		}
 	}
 	if !d.steps.wait(killPatience) {
 		logrus.Error("some steps did not end in time")
 	}
 	return nil
+}
+
+// within runs f and reports whether it returned in time; if not it is left running.
+func within(patience time.Duration, f func()) bool {
+	done := make(chan struct{})
+	go func() { f(); close(done) }()
+	select {
+	case <-done:
+		return true
+	case <-time.After(patience):
+		return false
+	}
 }
 
 // maxMessage bounds a message of the protocol, in bytes. Graphs are about 1 KB a
