@@ -22,12 +22,14 @@ var floors = map[string]int{
 	".":              0, // the nouns
 	"internal/fault": 0,
 
-	"internal/compress": 1, // codecs, files, signatures: nothing but bytes
+	"internal/adb":      1, // codecs, files, signatures: nothing but bytes
+	"internal/compress": 1,
 	"internal/durable":  1,
 	"internal/intoto":   1,
 	"internal/pgp":      1,
 
-	"internal/blob": 2, // formats and the store that stand on them
+	"internal/apk":  2, // formats and the store that stand on them
+	"internal/blob": 2,
 	"internal/deb":  2,
 	"internal/sbom": 2,
 

@@ -3,6 +3,7 @@ package ashlar
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 )
 
@@ -141,15 +142,20 @@ func (r Root) Packages() []RootPackage {
 	return all
 }
 
-// Materials returns every pinned file of the lock with its digest: sources,
-// what patches were taken from, and build-root packages, each URI once, in the
-// order of the lock.
+// Materials returns every pinned file of the lock with its digest: the
+// definition, sources, what patches were taken from, and build-root packages, in
+// the order of the lock, each URI once for each digest that it is pinned to.
+// Indexes and fetched trees are not among them.
 func (l *Lock) Materials() []Material {
-	seen := map[string]bool{}
+	type pin struct {
+		uri    string
+		digest Digest
+	}
+	seen := map[pin]bool{}
 	var all []Material
 	add := func(m Material) {
-		if !seen[m.URI] {
-			seen[m.URI] = true
+		if p := (pin{m.URI, m.Digest}); !seen[p] {
+			seen[p] = true
 			all = append(all, m)
 		}
 	}
@@ -192,8 +198,31 @@ func (l *Lock) Digest() (Digest, error) {
 	return DigestOf(b), nil
 }
 
-// DecodeLock reads the canonical JSON of a lock. It refuses unknown fields, an
-// unknown format, and digests that are not digests.
+// Validate returns an error if one of the lock's digests is not a digest, or its
+// format is another than LockFormat.
+func (l *Lock) Validate() error {
+	if l.Format != LockFormat {
+		return fmt.Errorf("lock: format %d, this program reads %d", l.Format, LockFormat)
+	}
+	all := l.Materials()
+	for _, x := range l.Inputs.Indexes {
+		all = append(all, Material{URI: x.URI, Digest: x.Digest})
+	}
+	for _, f := range l.Fetched {
+		all = append(all, Material{URI: f.Name, Digest: f.Key}, Material{URI: f.Name, Digest: f.Digest})
+	}
+	for _, m := range all {
+		if err := m.Digest.Validate(); err != nil {
+			return fmt.Errorf("lock: %s: %w", m.URI, err)
+		}
+	}
+	return nil
+}
+
+// DecodeLock reads the canonical JSON of a lock, with blanks wherever JSON lets
+// them be. It refuses unknown, repeated and reordered keys, text after the lock,
+// an unknown format, and digests that are not digests: two readers must never
+// see different locks in the same bytes.
 func DecodeLock(b []byte) (*Lock, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
@@ -201,13 +230,19 @@ func DecodeLock(b []byte) (*Lock, error) {
 	if err := d.Decode(&l); err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	if l.Format != LockFormat {
-		return nil, fmt.Errorf("lock: format %d, this program reads %d", l.Format, LockFormat)
+	if err := l.Validate(); err != nil {
+		return nil, err
 	}
-	for _, m := range l.Materials() {
-		if err := m.Digest.Validate(); err != nil {
-			return nil, fmt.Errorf("lock: %s: %w", m.URI, err)
-		}
+	canonical, err := l.Encode()
+	if err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	var have, want bytes.Buffer
+	if err := errors.Join(json.Compact(&have, b), json.Compact(&want, canonical)); err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	if !bytes.Equal(have.Bytes(), want.Bytes()) {
+		return nil, errors.New("lock: not in the form that this program writes: a key is repeated, empty or in another place")
 	}
 	return &l, nil
 }

@@ -53,8 +53,39 @@ func TestMaterialsNamesEachOnce(t *testing.T) {
 	}
 }
 
+// TestMaterialsNamesEveryDigest: a second digest for an address is not hidden
+// behind the first.
+func TestMaterialsNamesEveryDigest(t *testing.T) {
+	lock := exampleLock()
+	first := lock.Inputs.Builds[0]
+	second := ashlar.BuildInputs{Name: "two", Root: first.Root, Sources: []ashlar.Source{first.Sources[0]}}
+	second.Sources[0].Digest = ashlar.DigestOf([]byte("something else"))
+	lock.Inputs.Builds = append(lock.Inputs.Builds, second)
+	var names []string
+	for _, m := range lock.Materials() {
+		names = append(names, m.Name+" "+m.Digest.Short())
+	}
+	want := []string{}
+	for _, n := range []string{"def.yaml", "a.dsc", "fix.patch", "other.dsc"} {
+		want = append(want, n+" "+ashlar.DigestOf([]byte(n)).Short())
+	}
+	want = append(want, "a.dsc "+second.Sources[0].Digest.Short(), "dpkg "+ashlar.DigestOf(nil).Short())
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Error(diff)
+	}
+	lock.Inputs.Builds[1].Sources[0].Digest = "sha256:0"
+	if b, err := lock.Encode(); err != nil {
+		t.Fatal(err)
+	} else if _, err := ashlar.DecodeLock(b); err == nil {
+		t.Error("a second digest that is none is accepted")
+	}
+}
+
 func TestDecodeLockRefuses(t *testing.T) {
-	good, err := exampleLock().Encode()
+	lock := exampleLock()
+	lock.Inputs.Indexes = []ashlar.Index{{URI: "mirror://debian/dists/x/InRelease", Digest: ashlar.DigestOf([]byte("index"))}}
+	lock.Fetched = []ashlar.Fetched{{Name: "modules", Key: ashlar.DigestOf([]byte("key")), Digest: ashlar.DigestOf([]byte("tree"))}}
+	good, err := lock.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,9 +94,34 @@ func TestDecodeLockRefuses(t *testing.T) {
 		"other format":  {`"format": 1`, `"format": 2`},
 		"bad digest":    {"sha256:", "sha1:"},
 		"not JSON":      {"{", ""},
+		"bad index":     {string(ashlar.DigestOf([]byte("index"))), "sha256:1"},
+		"bad tree":      {string(ashlar.DigestOf([]byte("tree"))), "sha256:1"},
+		"bad key":       {string(ashlar.DigestOf([]byte("key"))), "sha256:1"},
+		"key twice":     {`"name": "one"`, `"name": "two", "name": "one"`},
+		"other case":    {`"inputs"`, `"Inputs"`},
+		"other order": {`"distro": "debian-12",
+      "arch": "amd64"`, `"arch": "amd64", "distro": "debian-12"`},
+		"text after": {"\n}\n", "\n}\n{}"},
 	} {
+		if !strings.Contains(string(good), change[0]) {
+			t.Fatalf("%s: the test changes nothing", name)
+		}
 		if _, err := ashlar.DecodeLock([]byte(strings.Replace(string(good), change[0], change[1], 1))); err == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// TestDecodeLockTakesBlanks: an editor may have laid the file out anew.
+func TestDecodeLockTakesBlanks(t *testing.T) {
+	good, err := exampleLock().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, blanks := range map[string]string{"tabs": "\t", "Windows": "\r\n", "none": ""} {
+		text := strings.ReplaceAll(strings.ReplaceAll(string(good), "  ", blanks), "\n", blanks)
+		if lock, err := ashlar.DecodeLock([]byte(text)); err != nil || !cmp.Equal(lock, exampleLock()) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -103,21 +104,43 @@ func (l *lab) path(elem ...string) string {
 // fresh returns a folder of the scratch folder that is empty.
 func (l *lab) fresh(name string) (string, error) {
 	dir := l.path(name)
-	if err := os.RemoveAll(dir); err != nil {
+	if err := l.discard(dir); err != nil {
 		return "", err
 	}
 	return dir, os.MkdirAll(dir, 0o755)
 }
+
+// discard moves a file or folder out of the way. It is not removed while times
+// are taken: a file system that has just freed thousands of inodes can be slow
+// to give new ones (ext4 without a journal looks at each, for minutes).
+func (l *lab) discard(name string) error {
+	trash := l.path("trash")
+	if err := os.MkdirAll(trash, 0o755); err != nil {
+		return err
+	}
+	to, err := os.MkdirTemp(trash, "")
+	if err != nil {
+		return err
+	}
+	err = os.Rename(name, filepath.Join(to, "it"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.Remove(to)
+	}
+	return err
+}
+
+// sweep removes what was discarded.
+func (l *lab) sweep() error { return os.RemoveAll(l.path("trash")) }
 
 // engineConfig returns how the engine of a state folder is run.
 func (l *lab) engineConfig(dir string) engine.Config {
 	return engine.Config{StateDir: dir, Exe: l.exe, Args: []string{"engine"}}
 }
 
-// stop ends the engine of a state folder and removes the folder.
+// stop ends the engine of a state folder and discards the folder.
 func (l *lab) stop(ctx context.Context, dir string) error {
 	err := engine.Stop(context.WithoutCancel(ctx), l.engineConfig(dir))
-	return errors.Join(err, os.RemoveAll(dir))
+	return errors.Join(err, l.discard(dir))
 }
 
 // shop opens a state folder as the program does. It has no signer: nothing is

@@ -35,8 +35,11 @@ func buildRoots(ctx context.Context, l *lab) (*section, error) {
 	for i := range l.reps {
 		l.logf("root: run %d of %d", i+1, l.reps)
 		if err := l.rootRound(ctx, &t); err != nil {
-			return nil, err
+			return nil, errors.Join(err, l.sweep())
 		}
+	}
+	if err := l.sweep(); err != nil {
+		return nil, err
 	}
 	n := fmt.Sprintf("%d packages", t.packages)
 	return &section{
@@ -135,16 +138,16 @@ func (l *lab) makeRoot(ctx context.Context, dir string, r recipe) (ashlar.Root, 
 // and the bootstrap image, but not the packages.
 func (l *lab) forgetEngine(ctx context.Context, dir string) error {
 	return errors.Join(engine.Stop(ctx, l.engineConfig(dir)),
-		os.RemoveAll(filepath.Join(dir, "engine")), os.RemoveAll(filepath.Join(dir, "bootstrap")))
+		l.discard(filepath.Join(dir, "engine")), l.discard(filepath.Join(dir, "bootstrap")))
 }
 
 // timeMmdebstrap times mmdebstrap making the same root.
-func (l *lab) timeMmdebstrap(ctx context.Context, root ashlar.Root, t *times) error {
+func (l *lab) timeMmdebstrap(ctx context.Context, root ashlar.Root, t *times) (err error) {
 	dir, err := l.fresh("mmdebstrap")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, l.discard(dir)) }()
 	list := filepath.Join(dir, "sources.list")
 	if err := l.writeSourcesList(list, largeRoot.suite, "deb"); err != nil {
 		return err

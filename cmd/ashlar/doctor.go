@@ -14,7 +14,6 @@ import (
 
 	"github.com/ashlar-project/ashlar/internal/engine"
 	"github.com/ashlar-project/ashlar/internal/fault"
-	"github.com/ashlar-project/ashlar/internal/source"
 )
 
 // A diagnosis is one thing that a machine must have to do the work.
@@ -49,7 +48,7 @@ func (a *app) doctor() error {
 	list := []diagnosis{
 		platform(), privilege(), tool("runc", true, "runc", "run build steps"),
 		tool("git", false, "git", "sources from git repositories"),
-		overlay(), keyring(), mirror(), a.disk(),
+		overlay(), keyring(), a.mirror(), a.disk(),
 	}
 	missing := 0
 	for _, d := range list {
@@ -124,12 +123,15 @@ func keyring() diagnosis {
 	return d
 }
 
-func mirror() diagnosis {
-	d := diagnosis{Name: "mirror", Needed: true, Detail: "mirror://debian is set by this machine's apt", Fix: "give a file with --mirrors, or add a Debian archive to /etc/apt/sources.list.d"}
-	m, err := source.MirrorsFromApt()
+func (a *app) mirror() diagnosis {
+	d := diagnosis{Name: "mirror", Needed: true, Detail: "mirror://debian is known", Fix: "give a file with --mirrors, or add a Debian archive to /etc/apt/sources.list.d"}
+	m, err := a.mirrors()
 	d.OK = err == nil && len(m.Aliases["debian"]) > 0
-	if !d.OK {
-		d.Detail = "apt on this machine names no Debian archive"
+	switch {
+	case err != nil:
+		d.Detail = err.Error()
+	case !d.OK:
+		d.Detail = "neither apt on this machine nor --mirrors names a Debian archive"
 	}
 	return d
 }

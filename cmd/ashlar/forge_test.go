@@ -2,7 +2,11 @@ package main
 
 import (
 	"bytes"
+	"crypto/md5"
+	"crypto/sha1"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -203,41 +207,85 @@ func TestChangedAfterBuild(t *testing.T) {
 	}
 }
 
-// TestChangedResult points a kept result to other bytes before it is published.
+// TestChangedResult points a kept result to other bytes before it is published:
+// once those of the package alone, once everything that names it as well, as
+// somebody would who can write the state folder and has no key.
 func TestChangedResult(t *testing.T) {
 	h := warm(t)
 	def := h.define(t, definition{name: "swapped", pipeline: buildHello})
-	var results []built
-	o := h.run(t, 0, "build", "--json", def)
-	if err := json.Unmarshal([]byte(o.stdout), &results); err != nil || len(results) != 1 {
-		t.Fatalf("%v\n%s", err, o.stdout)
+	for _, consistent := range []bool{false, true} {
+		var results []built
+		o := h.run(t, 0, "build", "--json", def)
+		if err := json.Unmarshal([]byte(o.stdout), &results); err != nil || len(results) != 1 {
+			t.Fatalf("%v\n%s", err, o.stdout)
+		}
+		record := filepath.Join(h.state, "results", results[0].Key.Hex(), "result.json")
+		t.Cleanup(func() { _ = os.RemoveAll(filepath.Dir(record)) })
+		var res ashlar.Result
+		b, err := os.ReadFile(record)
+		if err == nil {
+			err = json.Unmarshal(b, &res)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.swapPackage(t, &res, consistent)
+		if b, err = json.Marshal(&res); err == nil {
+			err = os.WriteFile(record, b, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := h.run(t, 5, "publish", "--allow-unauthenticated", def).complaint(t)
+		if want := "not verified"; !strings.Contains(got, want) {
+			t.Errorf("publish does not say %q:\n%s", want, got)
+		}
+		if err := os.RemoveAll(filepath.Dir(record)); err != nil {
+			t.Fatal(err)
+		}
 	}
+}
+
+// swapPackage puts another package in the place of the first one of a result, and
+// if it is to be consistent another .changes that names it.
+func (h *house) swapPackage(t *testing.T, res *ashlar.Result, consistent bool) {
+	t.Helper()
 	s := h.inside(t)
-	deb := results[0].Files[slices.IndexFunc(results[0].Files, func(f ashlar.File) bool { return strings.HasSuffix(f.Name, ".deb") })]
-	original, err := os.ReadFile(filepath.Join(h.state, "blobs", "sha256", deb.Digest.Hex()))
-	if err != nil {
-		t.Fatal(err)
+	put := func(f *ashlar.File, b []byte) {
+		stored, err := s.Store.Put(t.Context(), bytes.NewReader(b), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Digest, f.Size = stored.Digest, stored.Size
 	}
-	evil, err := s.Store.Put(t.Context(), bytes.NewReader(append(original, '\n')), "")
-	if err != nil {
-		t.Fatal(err)
+	file := func(suffix string) *ashlar.File {
+		return &res.Files[slices.IndexFunc(res.Files, func(f ashlar.File) bool { return strings.HasSuffix(f.Name, suffix) })]
 	}
-	record := filepath.Join(h.state, "results", results[0].Key.Hex(), "result.json")
-	b, err := os.ReadFile(record)
-	if err != nil {
-		t.Fatal(err)
+	read := func(f *ashlar.File) []byte {
+		b, err := os.ReadFile(filepath.Join(h.state, "blobs", "sha256", f.Digest.Hex()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
 	}
-	swapped := bytes.ReplaceAll(b, []byte(deb.Digest), []byte(evil.Digest))
-	if bytes.Equal(b, swapped) {
-		t.Fatal("the record does not name the package's digest")
+	deb, changes := file(".deb"), file(".changes")
+	good := read(deb)
+	evil := bytes.Clone(good)
+	evil[len(evil)-1] ^= 1
+	put(deb, evil)
+	if !consistent {
+		return
 	}
-	if err := os.WriteFile(record, swapped, 0o644); err != nil {
-		t.Fatal(err)
+	text := read(changes)
+	for _, sum := range []func([]byte) string{
+		func(b []byte) string { return fmt.Sprintf("%x", md5.Sum(b)) },
+		func(b []byte) string { return fmt.Sprintf("%x", sha1.Sum(b)) },
+		func(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) },
+	} {
+		if !bytes.Contains(text, []byte(sum(good))) {
+			t.Fatalf("the .changes does not have %s", sum(good))
+		}
+		text = bytes.ReplaceAll(text, []byte(sum(good)), []byte(sum(evil)))
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(filepath.Dir(record)) })
-	if o := h.try("publish", "--allow-unauthenticated", def); o.code == 0 {
-		t.Errorf("a result that was changed is published:\n%s", o.stdout)
-	} else {
-		t.Log(o.complaint(t))
-	}
+	put(changes, text)
 }

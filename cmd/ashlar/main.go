@@ -32,6 +32,7 @@ func run() int {
 	log.SetOutput(io.Discard) // of libraries; what matters comes back as an error
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
 	a := &app{out: os.Stdout, err: os.Stderr, now: time.Now}
 	err := a.execute(ctx)
 	if closing := a.close(); err == nil {
@@ -40,7 +41,7 @@ func run() int {
 	if err != nil {
 		a.complain(ctx, err)
 	}
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		return 130
 	}
 	return fault.ExitCode(err)

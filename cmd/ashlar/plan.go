@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -23,14 +24,25 @@ func (a *app) lockCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, ref := range refs {
-				lock, err := s.WriteLock(c.Context(), ref, ashlar.Arch(arch))
-				if err != nil {
-					return err
-				}
-				fmt.Fprintf(a.out, "%s  %d files\n", ref.LockFile(ashlar.Arch(arch)), len(lock.Materials()))
+			type written struct {
+				Lock  string   `json:"lock"`
+				Files int      `json:"files"`
+				Notes []string `json:"notes,omitempty"`
 			}
-			return nil
+			var done []written
+			for _, ref := range refs {
+				lock, lerr := s.WriteLock(c.Context(), ref, ashlar.Arch(arch))
+				if lerr != nil {
+					err = lerr
+					break
+				}
+				done = append(done, written{ref.LockFile(ashlar.Arch(arch)), len(lock.Materials()), lock.Inputs.Notes})
+			}
+			return errors.Join(err, a.print(done, func(w io.Writer) {
+				for _, d := range done {
+					fmt.Fprintf(w, "%s  %d files\n", d.Lock, d.Files)
+				}
+			}))
 		},
 	}
 	c.Flags().StringVar(&arch, "arch", "amd64", "architecture to lock for")

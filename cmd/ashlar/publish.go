@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -41,13 +42,17 @@ published, and then nothing is.`,
 	f.StringVar(&tier, "tier", string(ashlar.Community), "tier to publish to")
 	f.StringVar(&opts.Base, "base-url", "", "public address of the repository, for its snapshots")
 	f.StringVar(&opts.Arch, "arch", "amd64", "architecture to publish")
+	f.BoolVar(&opts.AllowNetwork, "allow-network", false, "publish even what steps made that could reach the network")
 	f.BoolVar(&opts.AllowUnauthenticated, "allow-unauthenticated", false, "publish even what came of a source that nothing vouches for")
 	return c
 }
 
 func (a *app) resignCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "resign", Short: "sign every live suite again, so that it does not expire", Args: cobra.NoArgs,
+	var all bool
+	c := &cobra.Command{
+		Use: "resign", Short: "sign live suites again before they expire", Args: cobra.NoArgs,
+		Long: `Sign every live suite again that has used up half of its validity, or with --all
+every one, as is needed after a key was added or taken away.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			s, err := a.shop()
 			if err != nil {
@@ -57,17 +62,20 @@ func (a *app) resignCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			done, err := r.Resign(c.Context(), a.now())
-			if err != nil {
-				return err
+			resign := r.Resign
+			if all {
+				resign = r.ResignAll
 			}
-			return a.print(done, func(w io.Writer) {
+			done, err := resign(c.Context(), a.now())
+			return errors.Join(err, a.print(done, func(w io.Writer) {
 				for _, d := range done {
 					fmt.Fprintln(w, d)
 				}
-			})
+			}))
 		},
 	}
+	c.Flags().BoolVar(&all, "all", false, "sign suites that are fresh as well")
+	return c
 }
 
 func (a *app) snapshotCommand() *cobra.Command {

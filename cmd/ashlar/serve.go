@@ -97,10 +97,13 @@ func (a *app) serve(ctx context.Context, l serve.Listener, base string, resign b
 		return err
 	}
 	if resign {
+		if _, err := sign.ReadPublic(a.keysDir()); err != nil {
+			return err
+		}
 		tick := time.NewTicker(resignEvery)
 		defer tick.Stop()
-		if _, err := r.Resign(ctx, a.now()); err != nil {
-			return err
+		if _, err := r.Resign(ctx, a.now()); err != nil { // of one suite, perhaps: the others are served
+			fmt.Fprintln(a.err, "ashlar: not every suite could be signed again:", err)
 		}
 		go serve.KeepSigned(ctx, r, tick.C, l.Log)
 	}

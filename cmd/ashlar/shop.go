@@ -148,7 +148,11 @@ func passphrase() ([]byte, error) {
 	if err != nil {
 		return nil, fault.New(fault.NotFound, "read the passphrase: %w", err).Fix("$ASHLAR_PASSPHRASE_FILE names the file")
 	}
-	return bytes.TrimRight(b, "\r\n"), nil
+	b = bytes.TrimRight(b, "\r\n")
+	if len(b) == 0 {
+		return nil, fault.New(fault.Invalid, "the passphrase is empty").At(file, 0).Fix("write one into it, or unset $ASHLAR_PASSPHRASE_FILE")
+	}
+	return b, nil
 }
 
 // ownProgram returns the digest and size of the running executable.

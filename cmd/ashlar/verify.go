@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -73,12 +76,19 @@ func (a *app) verify(ctx context.Context, file string, t *trustFlags) (*attest.R
 	if err != nil {
 		return nil, err
 	}
+	return verifyWith(ctx, file, bundles, trust, t.policy)
+}
+
+// verifyWith checks one file against bundles.
+func verifyWith(ctx context.Context, file string, bundles map[string][]byte, trust attest.Trust, policy attest.Policy) (*attest.Report, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, fault.New(fault.NotFound, "%w", err)
 	}
 	defer f.Close()
-	return attest.Verify(ctx, attest.VerifyRequest{Name: filepath.Base(file), File: f, Bundles: bundles, Trust: trust, Policy: t.policy})
+	return attest.Verify(ctx, attest.VerifyRequest{
+		Name: filepath.Base(file), File: f, Bundles: slices.Collect(maps.Values(bundles)), Trust: trust, Policy: policy,
+	})
 }
 
 // trust returns the keys that are believed.
@@ -95,17 +105,17 @@ func (a *app) trust(t *trustFlags) (attest.Trust, error) {
 	return attest.TrustKey(pem)
 }
 
-// bundlesOf reads the statements beside a file.
-func bundlesOf(file string) ([][]byte, error) {
-	var bundles [][]byte
-	for _, kind := range []string{"provenance", "spdx", "test", "vsa"} {
+// bundlesOf reads the statements beside a file, by kind.
+func bundlesOf(file string) (map[string][]byte, error) {
+	bundles := map[string][]byte{}
+	for _, kind := range attest.BundleKinds() {
 		b, err := os.ReadFile(attest.BundleName(file, kind))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		} else if err != nil {
 			return nil, fault.New(fault.Denied, "%w", err)
 		}
-		bundles = append(bundles, b)
+		bundles[kind] = b
 	}
 	if len(bundles) == 0 {
 		return nil, fault.New(fault.NotFound, "no statements about this file beside it").At(file, 0).
@@ -140,16 +150,19 @@ func (a *app) rebuildCommand() *cobra.Command {
 		Use: "rebuild FILE", Short: "build a package again from its provenance alone and compare bytes",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			report, err := a.verify(c.Context(), args[0], &t)
+			trust, err := a.trust(&t)
 			if err != nil {
 				return err
 			}
-			b, err := os.Open(attest.BundleName(args[0], "provenance"))
+			bundles, err := bundlesOf(args[0])
 			if err != nil {
-				return fault.New(fault.NotFound, "%w", err)
+				return err
 			}
-			defer b.Close()
-			p, err := attest.OpenProvenance(b)
+			report, err := verifyWith(c.Context(), args[0], bundles, trust, t.policy)
+			if err != nil {
+				return err
+			}
+			p, err := attest.OpenProvenance(bytes.NewReader(bundles["provenance"]))
 			if err != nil {
 				return err
 			}

@@ -8,9 +8,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
+	"io/fs"
+	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -33,7 +37,11 @@ const BuildTypeDeb = "https://github.com/ashlar-project/ashlar/build/deb@v1"
 // bundleSuffix ends the name of every file of statements.
 const bundleSuffix = ".sigstore.json"
 
-// Evidence is everything that is known of one build.
+// Evidence is everything that is known of one build. The signer reads again, or
+// works out again, what it can: see Prepare. The rest is the word of the caller,
+// who is the builder: how long steps took and when, the outcome of the tests, the
+// verdict of the gate, the executor and its version, the state of the catalog,
+// and who vouches for a source or an index.
 type Evidence struct {
 	Definition Definition      `json:"definition"`
 	Lock       *ashlar.Lock    `json:"lock"`
@@ -44,6 +52,8 @@ type Evidence struct {
 
 	// Builder is who vouches. The signer sets it, whatever the caller says.
 	Builder Builder `json:"builder"`
+
+	unread map[ashlar.Digest]bool // indexes that are not in the store
 }
 
 // A Definition is the text that the build followed, and where it is from.
@@ -51,12 +61,15 @@ type Definition struct {
 	Path    string  `json:"path"` // within the catalog
 	Content []byte  `json:"content"`
 	Catalog Catalog `json:"catalog"`
+	// Includes are the texts that the definition includes, by path within the
+	// catalog. The lock has their digests; without them there is no planning again.
+	Includes map[string][]byte `json:"includes,omitempty"`
 }
 
-// A Catalog is a state of the definitions under version control. Commit is ""
-// where there is none.
+// A Catalog is a state of the definitions under version control, as the caller
+// tells it. Commit is "" where there is none.
 type Catalog struct {
-	URI    string `json:"uri,omitempty"`
+	URI    string `json:"uri,omitempty"`    // without user, query and fragment, since it is published
 	Commit string `json:"commit,omitempty"` // full, hexadecimal
 	Dirty  bool   `json:"dirty,omitempty"`  // there were changes beside the commit
 }
@@ -68,7 +81,8 @@ type Builder struct {
 	Version string      `json:"version,omitempty"`
 }
 
-// Files opens content by digest. The content must be checked by who reads it.
+// Files opens content by digest. The content must be checked by who reads it. The
+// error for content that is not there wraps fs.ErrNotExist.
 type Files interface {
 	Open(ctx context.Context, d ashlar.Digest) (Content, error)
 }
@@ -106,6 +120,12 @@ func (e *Evidence) check() error {
 	case e.Builder.ID != BuilderL2 && e.Builder.ID != BuilderL3:
 		return fault.New(fault.Invalid, "unknown builder %q", e.Builder.ID)
 	}
+	if err := e.Definition.Catalog.check(); err != nil {
+		return err
+	}
+	if err := e.Lock.Validate(); err != nil {
+		return fault.New(fault.Invalid, "%w", err)
+	}
 	lock, err := e.Lock.Digest()
 	if err != nil {
 		return fault.New(fault.Invalid, "the lock: %w", err)
@@ -114,6 +134,20 @@ func (e *Evidence) check() error {
 		return fault.New(fault.Denied, "the result is of another lock: %s, not %s", e.Result.Lock.Short(), lock.Short())
 	}
 	return e.checkNames()
+}
+
+// check refuses an address that says more than where the catalog is. The error
+// does not repeat it, since what is too much may be a password.
+func (c Catalog) check() error {
+	if c.URI == "" {
+		return nil
+	}
+	u, err := url.Parse(c.URI)
+	if err != nil || u.Scheme == "" || u.Host == "" || u.User != nil || strings.ContainsAny(c.URI, "?#") {
+		return fault.New(fault.Denied, "the address of the catalog is not one of scheme, host and path alone, and it would be published").
+			Fix("take user, password, query and fragment out of remote.origin.url of the catalog")
+	}
+	return nil
 }
 
 func (e *Evidence) definition() ashlar.Material { return e.Lock.Inputs.Definition }
@@ -147,6 +181,13 @@ type verifiedSet struct {
 	packages map[string]*deb.Package // by file name
 }
 
+// isPackage reports whether a file is a binary package, for users or for the
+// installer.
+func isPackage(name string) bool {
+	ext := path.Ext(name)
+	return ext == ".deb" || ext == ".udeb"
+}
+
 // checkFiles recomputes the digest of every output and of every pinned input,
 // and reads the control file of every package.
 func (e *Evidence) checkFiles(ctx context.Context, files Files) (*verifiedSet, error) {
@@ -158,7 +199,7 @@ func (e *Evidence) checkFiles(ctx context.Context, files Files) (*verifiedSet, e
 		if err := checkContent(ctx, files, f); err != nil {
 			return nil, err
 		}
-		if path.Ext(f.Name) != ".deb" {
+		if !isPackage(f.Name) {
 			continue
 		}
 		p, err := readPackage(ctx, files, f)
@@ -175,7 +216,32 @@ func (e *Evidence) checkFiles(ctx context.Context, files Files) (*verifiedSet, e
 			return nil, err
 		}
 	}
-	return set, nil
+	for _, t := range e.Lock.Fetched {
+		if err := checkContent(ctx, files, ashlar.File{Name: t.Name, Digest: t.Digest, Size: t.Size}); err != nil {
+			return nil, err
+		}
+	}
+	return set, e.checkIndexes(ctx, files)
+}
+
+// checkIndexes recomputes the digests of the signed indexes of lock and gate that
+// are in the store. One that a lock from elsewhere names need not be there, and no
+// mirror has it any more: it is remembered as unread.
+func (e *Evidence) checkIndexes(ctx context.Context, files Files) error {
+	e.unread = map[ashlar.Digest]bool{}
+	all := e.Lock.Inputs.Indexes
+	if e.Gate != nil {
+		all = slices.Concat(all, e.Gate.Indexes)
+	}
+	for _, x := range all {
+		err := checkContent(ctx, files, ashlar.File{Name: x.URI, Digest: x.Digest})
+		if errors.Is(err, fs.ErrNotExist) {
+			e.unread[x.Digest] = true
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkContent reads a file whole and compares digest and size; a size of 0 is
@@ -210,8 +276,8 @@ func openFile(ctx context.Context, files Files, f ashlar.File) (Content, error) 
 	return content, nil
 }
 
-// readPackage reads the control file of a .deb and checks that the file bears
-// the name that its content gives it.
+// readPackage reads the control file of a .deb or .udeb and checks that the file
+// bears the name that its content gives it.
 func readPackage(ctx context.Context, files Files, f ashlar.File) (*deb.Package, error) {
 	content, err := openFile(ctx, files, f)
 	if err != nil {
@@ -226,7 +292,8 @@ func readPackage(ctx context.Context, files Files, f ashlar.File) (*deb.Package,
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "%w", err).At(f.Name, 0)
 	}
-	if want := ashlar.DebFileName(p.Name, p.Version, p.Arch); want != f.Name {
+	want := strings.TrimSuffix(ashlar.DebFileName(p.Name, p.Version, p.Arch), ".deb") + path.Ext(f.Name)
+	if want != f.Name {
 		return nil, fault.New(fault.Denied, "the file is named %s and holds %s", f.Name, want)
 	}
 	return p, nil

@@ -16,13 +16,13 @@ import (
 
 var started = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 
-// A build is a finished build with its store, for tests to spoil.
-type build struct {
+// A testBuild is a finished build with its store, for tests to spoil.
+type testBuild struct {
 	store Store
 	e     *Evidence
 }
 
-func (b *build) put(t testing.TB, name string, content []byte) ashlar.File {
+func (b *testBuild) put(t testing.TB, name string, content []byte) ashlar.File {
 	t.Helper()
 	f := ashlar.File{Name: name, Digest: ashlar.DigestOf(content), Size: int64(len(content))}
 	if err := os.WriteFile(b.path(f.Digest), content, 0o644); err != nil {
@@ -31,19 +31,27 @@ func (b *build) put(t testing.TB, name string, content []byte) ashlar.File {
 	return f
 }
 
-func (b *build) path(d ashlar.Digest) string {
+func (b *testBuild) path(d ashlar.Digest) string {
 	return filepath.Join(string(b.store), "blobs", "sha256", d.Hex())
 }
 
-func (b *build) material(t testing.TB, name, uri string) ashlar.Material {
+func (b *testBuild) material(t testing.TB, name, uri string) ashlar.Material {
 	t.Helper()
 	f := b.put(t, name, []byte("content of "+name))
 	return ashlar.Material{Name: name, URI: uri, Digest: f.Digest, Size: f.Size}
 }
 
-// newBuild makes a build of the source package "a" with one .deb and its debug
-// package, out of a Debian source with a patch by reference.
-func newBuild(t testing.TB) *build {
+// oneStep is a definition of one step, and withNetwork one whose step may reach
+// the network.
+const (
+	oneStep     = "image: example/pkg-a\ncontents:\n  builds:\n    - name: a deb\n      pipeline:\n        - name: dpkg/build\n          runs: dpkg-buildpackage\n"
+	withNetwork = oneStep + "          privileged: true\n"
+)
+
+// newBuild makes a build of the source package "a" with one .deb, its debug
+// package and one for the installer, out of a Debian source with a patch by
+// reference.
+func newBuild(t testing.TB) *testBuild {
 	t.Helper()
 	dir := t.TempDir()
 	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
@@ -54,8 +62,8 @@ func newBuild(t testing.TB) *build {
 	if err := os.MkdirAll(filepath.Join(dir, "blobs", "sha256"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	b := &build{store: Store(dir)}
-	definition := []byte("image: example/pkg-a\n")
+	b := &testBuild{store: Store(dir)}
+	definition := []byte(oneStep)
 	lock := b.lock(t, definition)
 	b.e = &Evidence{
 		Definition: Definition{
@@ -73,9 +81,21 @@ func newBuild(t testing.TB) *build {
 	return b
 }
 
-// relock makes the result one of the lock as it is now.
-func (b *build) relock(t testing.TB) {
+// relock makes lock and result those of the definition as it is now.
+func (b *testBuild) relock(t testing.TB) {
 	t.Helper()
+	b.e.Lock.Inputs.Definition.Digest = ashlar.DigestOf(b.e.Definition.Content)
+	plan, err := b.e.plan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.e.Result.Key, b.e.Result.Steps = plan.Key(), nil
+	for _, p := range plan.Builds {
+		for i := range p.Steps {
+			s := &p.Steps[i]
+			b.e.Result.Steps = append(b.e.Result.Steps, ashlar.StepResult{Build: p.Name, Name: s.Name, Uses: s.Uses, Digest: s.Digest(), Network: s.Network})
+		}
+	}
 	digest, err := b.e.Lock.Digest()
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +103,7 @@ func (b *build) relock(t testing.TB) {
 	b.e.Result.Lock = digest
 }
 
-func (b *build) lock(t testing.TB, definition []byte) *ashlar.Lock {
+func (b *testBuild) lock(t testing.TB, definition []byte) *ashlar.Lock {
 	t.Helper()
 	path := "package/deb/main/a/debian-12/1.yaml"
 	signed := ashlar.Anchor{Kind: ashlar.AnchoredByIndex, By: "mirror://debian/dists/bookworm/main/source/Sources.xz", Signers: []string{"AAAA"}}
@@ -98,7 +118,7 @@ func (b *build) lock(t testing.TB, definition []byte) *ashlar.Lock {
 		Definition: ashlar.Material{Name: path, URI: "catalog:" + path, Digest: ashlar.DigestOf(definition)},
 		Target:     ashlar.Target{Distro: "debian-12", Arch: "amd64"},
 		Vars:       map[string]string{"source.version": "1-1"},
-		Indexes:    []ashlar.Index{{URI: "mirror://debian/dists/bookworm/InRelease", Digest: ashlar.DigestOf([]byte("in")), Signers: []string{"AAAA"}}},
+		Indexes:    []ashlar.Index{{URI: "mirror://debian/dists/bookworm/InRelease", Digest: b.put(t, "InRelease", []byte("in")).Digest, Signers: []string{"AAAA"}}},
 		Builds: []ashlar.BuildInputs{{Name: "a deb", Root: root, Sources: []ashlar.Source{
 			{Material: b.material(t, "a_1-1.dsc", "mirror://debian/pool/main/a/a_1-1.dsc"), Path: "/build/", Anchor: signed, Package: "a", Version: "1-1"},
 			{Material: b.material(t, "CVE-2026-1.patch", "debsrc://trixie/a#debian/patches/CVE-2026-1.patch"), Path: "/p/", Anchor: signed,
@@ -107,20 +127,18 @@ func (b *build) lock(t testing.TB, definition []byte) *ashlar.Lock {
 	}}
 }
 
-func (b *build) result(t testing.TB) *ashlar.Result {
+func (b *testBuild) result(t testing.TB) *ashlar.Result {
 	t.Helper()
 	return &ashlar.Result{
-		Key: ashlar.DigestOf([]byte("plan")), Target: ashlar.Target{Distro: "debian-12", Arch: "amd64"},
+		Target: ashlar.Target{Distro: "debian-12", Arch: "amd64"},
 		Files: []ashlar.File{
 			b.put(t, "a-dbgsym_1-1+cut12u1_amd64.deb", debFile(t, "a-dbgsym", "2:1-1+cut12u1")),
-			b.put(t, "a_1-1+cut12u1.dsc", []byte("Format: 3.0 (quilt)\n")),
+			b.put(t, mainDsc, []byte("Format: 3.0 (quilt)\n")),
 			b.put(t, "a_1-1+cut12u1_amd64.buildinfo", []byte("Format: 1.0\n")),
-			b.put(t, "a_1-1+cut12u1_amd64.deb", debFile(t, "a", "2:1-1+cut12u1")),
+			b.put(t, mainDeb, debFile(t, "a", "2:1-1+cut12u1")),
+			b.put(t, mainUdeb, debFile(t, "b-udeb", "2:1-1+cut12u1")),
 		},
-		Log: b.put(t, "build.log", []byte("ok\n")),
-		Steps: []ashlar.StepResult{
-			{Build: "a deb", Name: "dpkg/build", Uses: "dpkg/build@v1", Digest: ashlar.DigestOf([]byte("step"))},
-		},
+		Log:    b.put(t, "build.log", []byte("ok\n")),
 		Tests:  ashlar.TestResult{Outcome: ashlar.TestsPassed, Passed: 12},
 		Engine: "buildkit v0", Started: started, Finished: started.Add(time.Minute),
 	}

@@ -49,7 +49,7 @@ func (p Policy) CheckPublish(e *Evidence) error {
 		return nil
 	}
 	return fault.New(fault.Policy, "policy forbids publishing: %s", strings.Join(against, "; ")).
-		At(e.Definition.Path, 0).Fix("change the definition, or allow it in the configuration")
+		At(e.Definition.Path, 0).Fix("change the definition; `ashlar publish --help` lists what can be allowed")
 }
 
 // judged is what a policy looks at, from evidence or from statements. Level is 0

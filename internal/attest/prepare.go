@@ -27,20 +27,32 @@ const (
 	kindVSA        = "vsa"
 )
 
+// BundleKinds returns the kinds of statement that a file may have.
+func BundleKinds() []string { return []string{kindProvenance, kindSPDX, kindTest, kindVSA} }
+
 // BundleName returns the name of the bundle that holds a statement of the given
 // kind ("provenance", "spdx", "test", "vsa") about a file.
 func BundleName(file, kind string) string { return file + "." + kind + bundleSuffix }
 
-// Prepare works out the statements about every .deb and .dsc of a result:
-// provenance, test results, an SBOM for each .deb, and a verification summary if
-// the default policy lets the build be published. It believes no digest: every
-// output and every pinned input is read again, and a difference is fault.Denied.
-func Prepare(ctx context.Context, e *Evidence, files Files) ([]Prepared, error) {
+// Prepare works out the statements about every .deb, .udeb and .dsc of a result:
+// provenance, test results, an SBOM for each binary package, and a verification
+// summary if the default policy lets the build be published. It believes no
+// digest: every output and every pinned input is read again, and so are the
+// indexes that are in the store. It plans the definition under the lock again, so
+// that the plan's key, the steps and which of them had the network are its own
+// words. A difference is fault.Denied. What it cannot work out again stays the
+// caller's word: see Evidence.
+func Prepare(ctx context.Context, given *Evidence, files Files) ([]Prepared, error) {
+	own := *given
+	e := &own
 	if err := e.check(); err != nil {
 		return nil, err
 	}
 	set, err := e.checkFiles(ctx, files)
 	if err != nil {
+		return nil, err
+	}
+	if err := e.replan(); err != nil {
 		return nil, err
 	}
 	provenance, err := e.provenance()
@@ -66,8 +78,7 @@ type preparer struct {
 }
 
 func (p *preparer) prepare(f ashlar.File) error {
-	ext := path.Ext(f.Name)
-	if ext != ".deb" && ext != ".dsc" {
+	if !isPackage(f.Name) && path.Ext(f.Name) != ".dsc" {
 		return nil
 	}
 	if err := p.add(f, kindProvenance, intoto.PredicateProvenance, p.provenance); err != nil {
@@ -77,7 +88,7 @@ func (p *preparer) prepare(f ashlar.File) error {
 	if err := p.add(f, kindTest, intoto.PredicateTest, p.test); err != nil {
 		return err
 	}
-	if ext != ".deb" {
+	if !isPackage(f.Name) {
 		return nil
 	}
 	document, err := p.spdx(f)
@@ -106,7 +117,8 @@ func (p *preparer) add(f ashlar.File, kind, predicateType string, predicate any)
 	return nil
 }
 
-// testResult is the statement about the package's own tests and the gate.
+// testResult is the statement about the package's own tests and the gate, as the
+// caller tells of both: the signer runs neither.
 func (e *Evidence) testResult() *intoto.TestResult {
 	t := &intoto.TestResult{Configuration: []intoto.Descriptor{
 		{Name: e.Definition.Path, URI: e.definition().URI, Digest: intoto.SHA256(e.definition().Digest)},
@@ -122,7 +134,7 @@ func (e *Evidence) testResult() *intoto.TestResult {
 	default:
 		t.WarnedTests = append(t.WarnedTests, testOwn+": "+own.Outcome+reason(own.Reason))
 	}
-	addGate(t, e.Gate)
+	e.addGate(t)
 	switch {
 	case len(t.FailedTests) > 0:
 		t.Result = intoto.TestFailed
@@ -141,13 +153,14 @@ const (
 )
 
 // addGate adds the checks of the gate, and the indexes that it worked on.
-func addGate(t *intoto.TestResult, v *ashlar.Verdict) {
+func (e *Evidence) addGate(t *intoto.TestResult) {
+	v := e.Gate
 	if v == nil {
 		t.WarnedTests = append(t.WarnedTests, testGate+"not run")
 		return
 	}
 	for _, x := range v.Indexes {
-		t.Configuration = append(t.Configuration, intoto.Descriptor{URI: x.URI, Digest: intoto.SHA256(x.Digest)})
+		t.Configuration = append(t.Configuration, intoto.Descriptor{URI: x.URI, Digest: intoto.SHA256(x.Digest), Annotations: e.notesOn(x.Digest)})
 	}
 	for _, c := range v.Checks {
 		name := testGate + c.Name + " " + c.Subject
@@ -170,7 +183,8 @@ func reason(s string) string {
 }
 
 // vsa is the summary that an installer can check alone. It is only made of
-// builds that the default policy lets through.
+// builds that the default policy lets through, and rests on the caller's word
+// wherever the policy does: for the tests, the gate, and who vouches for sources.
 func (e *Evidence) vsa(p *deb.Package, provenance Prepared) *intoto.VSA {
 	now := e.Now.UTC()
 	return &intoto.VSA{

@@ -2,6 +2,7 @@ package attest
 
 import (
 	"encoding/json"
+	"maps"
 	"strings"
 
 	"github.com/ashlar-project/ashlar"
@@ -27,11 +28,13 @@ type DefinitionParameter struct {
 }
 
 // InternalParameters are what the builder worked out. With the definition, they
-// are enough to build again.
+// are enough to build again. The signer has read every file that the lock names
+// but indexes that are marked as unread, and has worked out Plan, Steps and
+// Network itself; how long a step took, Engine and Tests are the builder's word.
 type InternalParameters struct {
 	Lock    *ashlar.Lock        `json:"lock"`
-	Plan    ashlar.Digest       `json:"plan"`
-	Engine  string              `json:"engine"`
+	Plan    ashlar.Digest       `json:"plan"`   // the build key
+	Engine  string              `json:"engine"` // name and version of the executor
 	Steps   []ashlar.StepResult `json:"steps"`
 	Network []string            `json:"network"` // the steps that could reach the network
 	Tests   ashlar.TestResult   `json:"tests"`
@@ -49,6 +52,7 @@ const (
 
 	trustBinary = "built by the distribution, not rebuilt here: the chain to its source leaves our hands"
 	trustNobody = "nobody vouches for this source"
+	trustUnread = "named by the lock or the gate; the signer did not have it to read"
 	roleSource  = "source"
 	roleRoot    = "build root"
 	roleIndex   = "index"
@@ -148,7 +152,9 @@ func (e *Evidence) dependencies() []intoto.Descriptor {
 		}
 	}
 	for _, x := range e.Lock.Inputs.Indexes {
-		d.material(ashlar.Material{Name: "index", URI: x.URI, Digest: x.Digest}, roleIndex, map[string]any{noteSigner: x.Signers})
+		notes := map[string]any{noteSigner: x.Signers}
+		maps.Copy(notes, e.notesOn(x.Digest))
+		d.material(ashlar.Material{Name: "index", URI: x.URI, Digest: x.Digest}, roleIndex, notes)
 	}
 	for _, b := range e.Lock.Inputs.Builds {
 		for _, p := range b.Root.Packages() {
@@ -163,6 +169,14 @@ func (e *Evidence) dependencies() []intoto.Descriptor {
 			map[string]any{"executor": e.Result.Engine})
 	}
 	return d.all
+}
+
+// notesOn says of an index that could not be read that it was not; nil otherwise.
+func (e *Evidence) notesOn(index ashlar.Digest) map[string]any {
+	if e.unread[index] {
+		return map[string]any{noteTrust: trustUnread}
+	}
+	return nil
 }
 
 // dependencies collects descriptors, each URI and digest once.

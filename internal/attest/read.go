@@ -23,7 +23,7 @@ type ReadyProvenance struct {
 	digests      map[string]bool // SHA-256 of every dependency, hexadecimal
 }
 
-// ReadProvenance decodes the statement of a .deb's provenance strictly: another
+// ReadProvenance decodes the statement of a package's provenance strictly: another
 // build type and unknown parameters are fault.Invalid.
 func ReadProvenance(s *intoto.Statement) (*ReadyProvenance, error) {
 	var p intoto.Provenance
@@ -100,13 +100,18 @@ func (p *ReadyProvenance) consistent() error {
 		return fault.New(fault.Invalid, "the lock is of another definition")
 	case p.External.Target != lock.Inputs.Target:
 		return fault.New(fault.Invalid, "the lock is for another target")
-	case lock.Format != ashlar.LockFormat:
-		return fault.New(fault.Invalid, "the lock has format %d, this program reads %d", lock.Format, ashlar.LockFormat)
 	}
-	for _, m := range lock.Materials() {
-		if err := m.Digest.Validate(); err != nil {
-			return fault.New(fault.Invalid, "%s: %w", m.URI, err)
-		}
+	if err := lock.Validate(); err != nil {
+		return fault.New(fault.Invalid, "%w", err)
+	}
+	all := lock.Materials()
+	for _, x := range lock.Inputs.Indexes {
+		all = append(all, ashlar.Material{URI: x.URI, Digest: x.Digest})
+	}
+	for _, f := range lock.Fetched {
+		all = append(all, ashlar.Material{URI: f.Name, Digest: f.Digest})
+	}
+	for _, m := range all {
 		if !p.digests[m.Digest.Hex()] {
 			return fault.New(fault.Invalid, "the dependencies leave out %s, which the lock names", m.URI)
 		}

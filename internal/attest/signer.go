@@ -17,8 +17,8 @@ import (
 const verbAttest = "attest"
 
 // Handlers returns what the signer process answers beside Release files: it
-// takes Evidence, works the statements out from the files of the store itself,
-// and signs them. The builder's level is what the process knows of itself.
+// takes Evidence, works the statements out as Prepare does, and signs them. The
+// builder's level is what the process knows of itself.
 // Program is the builder's executable, version its version.
 func Handlers(store Files, program ashlar.File, version string) map[string]sign.Handler {
 	return map[string]sign.Handler{

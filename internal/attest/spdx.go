@@ -11,7 +11,7 @@ import (
 // spdxNamespace begins the names of SBOM documents.
 const spdxNamespace = "https://github.com/ashlar-project/ashlar/spdx"
 
-// spdx returns the SBOM of one .deb: the package, the sources that it was
+// spdx returns the SBOM of one binary package: the package, the sources that it was
 // generated from, and the patches that were put on them. The build root stands
 // in the provenance instead: it is no part of the package.
 func (p *preparer) spdx(f ashlar.File) (json.RawMessage, error) {

@@ -86,36 +86,6 @@ func TestDirVerifyAltered(t *testing.T) {
 	}
 }
 
-func TestPutFile(t *testing.T) {
-	d := newDir(t)
-	path := filepath.Join(t.TempDir(), "x")
-	if err := os.WriteFile(path, []byte("linked"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	want := ashlar.DigestOf([]byte("linked"))
-	if _, err := d.PutFile(t.Context(), path, ashlar.DigestOf(nil)); !fault.Is(err, fault.Invalid) {
-		t.Errorf("mismatch: %v", err)
-	}
-	for range 2 {
-		f, err := d.PutFile(t.Context(), path, want)
-		if err != nil || f.Digest != want {
-			t.Fatalf("%v, %v", f, err)
-		}
-	}
-	a, _ := os.Stat(path)
-	b, err := os.Stat(d.Path(want))
-	if err != nil || !os.SameFile(a, b) || b.Mode() != 0o444 {
-		t.Errorf("not linked: %v", err)
-	}
-	link := path + ".link"
-	if err := os.Symlink(path, link); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := d.PutFile(t.Context(), link, ""); !fault.Is(err, fault.Invalid) {
-		t.Errorf("symbolic link: %v", err)
-	}
-}
-
 func TestNewDirCleans(t *testing.T) {
 	d := newDir(t)
 	dead := filepath.Join(d.Root(), "ingest", "put-dead")

@@ -113,6 +113,9 @@ func (s *Dir) Put(ctx context.Context, r io.Reader, want ashlar.Digest) (ashlar.
 	if err := os.Rename(f.Name(), s.Path(got.Digest)); err != nil {
 		return ashlar.File{}, storeFault(err)
 	}
+	if err := durable.SyncDir(filepath.Dir(s.Path(got.Digest))); err != nil {
+		return ashlar.File{}, storeFault(err)
+	}
 	return got, nil
 }
 
@@ -126,44 +129,6 @@ func (s *Dir) compare(ctx context.Context, r io.Reader, want ashlar.Digest) (ash
 		return ashlar.File{}, err
 	}
 	return got, nil
-}
-
-// PutFile stores the file at path without copying it where a hard link will do.
-// The caller must own the file and not write to it afterwards; it becomes
-// read-only. Digest and errors are as for Put.
-func (s *Dir) PutFile(ctx context.Context, path string, want ashlar.Digest) (ashlar.File, error) {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return ashlar.File{}, storeFault(err)
-	}
-	if !info.Mode().IsRegular() {
-		return ashlar.File{}, fault.New(fault.Invalid, "not a regular file").At(path, 0)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return ashlar.File{}, storeFault(err)
-	}
-	defer f.Close()
-	got, err := measure(ctx, io.Discard, f)
-	if err != nil {
-		return ashlar.File{}, storeFault(err)
-	}
-	if want != "" && got.Digest != want {
-		return ashlar.File{}, mismatch(got.Digest, want)
-	}
-	switch err := os.Link(path, s.Path(got.Digest)); {
-	case err == nil:
-		if err := errors.Join(f.Chmod(0o444), f.Sync()); err != nil {
-			return ashlar.File{}, storeFault(err)
-		}
-		return got, nil
-	case errors.Is(err, fs.ErrExist):
-		return got, nil
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil { // another file system: copy
-		return ashlar.File{}, storeFault(err)
-	}
-	return s.Put(ctx, f, got.Digest)
 }
 
 // Open returns the blob. See Store.

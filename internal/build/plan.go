@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"sort"
+	"strings"
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/catalog"
@@ -144,6 +145,9 @@ func planStep(b *catalog.Build, s *catalog.Step, policy Policy) (*Step, error) {
 	maps.Copy(step.Env, s.Environment)
 	step.Dir = cmp.Or(s.WorkDir, b.WorkDir, ashlar.SourceDir)
 	step.Shell = cmp.Or(step.Shell, s.Shell, b.Shell, "bash")
+	if strings.TrimSpace(step.Shell) == "" {
+		return nil, fault.New(fault.Invalid, "step %q has a shell without a name", label(s)).At(s.File, s.Line).Fix("name one, such as bash, or leave the key out")
+	}
 	return step, nil
 }
 

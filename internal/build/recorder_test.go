@@ -53,6 +53,15 @@ func TestTestResult(t *testing.T) {
 			"cached", plan("", ""), "=== deb: 0 place files\n=== deb: 1 dpkg/build@v1\n",
 			ashlar.TestResult{Outcome: "none", Reason: "the engine had the result of an earlier run, whose log was not kept; build with --fresh to see the tests"},
 		},
+		{"debhelper's step alone", plan("", ""), "   dh_auto_test\n", ashlar.TestResult{Outcome: "none", Reason: "no test command was seen in the build log"}},
+		{
+			"a folder called tests", plan("", ""), "make[2]: Entering directory '/build/x/tests'\n\tmake -C tests\nmake all CFLAGS=test\n",
+			ashlar.TestResult{Outcome: "none", Reason: "no test command was seen in the build log"},
+		},
+		{
+			"perl's harness", plan("", ""), "\t/usr/bin/make -C build_shared test \nFiles=251, Tests=3200, 300 wallclock secs\n",
+			ashlar.TestResult{Outcome: "passed", Reason: "dpkg-buildpackage ran the test suite and succeeded", Passed: 3200},
+		},
 		{
 			"automake", plan("", ""), "   dh_auto_test\n# TOTAL: 9\n# PASS:  7\n# SKIP:  2\n# XFAIL: 0\n# FAIL:  0\n",
 			ashlar.TestResult{Outcome: "passed", Reason: "dpkg-buildpackage ran the test suite and succeeded", Passed: 7, Skipped: 2},

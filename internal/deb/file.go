@@ -3,6 +3,7 @@ package deb
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"io"
 	"strings"
 
@@ -210,13 +211,15 @@ func (c *tarContent) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// tarError keeps errors that have a kind, and blames the archive for the rest.
+// tarError keeps errors that have a kind, and blames the archive for its own.
 func tarError(name string, err error) error {
 	if fault.KindOf(err) != fault.Internal {
 		return err
 	}
-	if err == io.ErrUnexpectedEOF || err == tar.ErrHeader {
-		return fault.New(fault.Invalid, "the archive is malformed or cut short: %w", err).At(name, 0)
+	for _, own := range []error{io.ErrUnexpectedEOF, tar.ErrHeader, tar.ErrFieldTooLong, tar.ErrInsecurePath} {
+		if errors.Is(err, own) {
+			return fault.New(fault.Invalid, "the archive is malformed or cut short: %w", err).At(name, 0)
+		}
 	}
 	return err
 }

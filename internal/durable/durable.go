@@ -91,8 +91,9 @@ func WriteFile(path string, data []byte, perm os.FileMode) error {
 	return f.Commit()
 }
 
-// MkdirAll makes the folder and the parents it lacks, and flushes their entries
-// to the disk. A folder that is there already is left as it is.
+// MkdirAll makes the folder and the parents it lacks, with exactly the given
+// permissions whatever the umask is, and flushes their entries to the disk. A
+// folder that is there already is left as it is.
 func MkdirAll(path string, perm os.FileMode) error {
 	path = filepath.Clean(path)
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
@@ -108,6 +109,9 @@ func MkdirAll(path string, perm os.FileMode) error {
 		if info, serr := os.Stat(path); serr == nil && info.IsDir() {
 			return nil // somebody else made it in the meantime
 		}
+		return err
+	}
+	if err := os.Chmod(path, perm); err != nil {
 		return err
 	}
 	return SyncDir(parent)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/deb"
+	"github.com/ashlar-project/ashlar/internal/pgp"
 )
 
 // wholeSet checks that the build made every binary package that the source says
@@ -81,7 +82,14 @@ func split(list []wanted) (arch []wanted, all []string) {
 // expected returns the binary packages that a .dsc lists in Package-List for an
 // architecture and build profiles. A .dsc without the field expects nothing.
 func expected(dsc []byte, arch ashlar.Arch, profiles []string) ([]wanted, error) {
-	p, err := deb.ParseParagraph(dsc)
+	if len(dsc) == 0 {
+		return nil, nil
+	}
+	plain, _, err := pgp.Unwrap(dsc) // one that was pinned is as its maintainer signed it
+	if err != nil {
+		return nil, err
+	}
+	p, err := deb.ParseParagraph(plain)
 	if err != nil {
 		return nil, err
 	}

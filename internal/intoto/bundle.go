@@ -16,8 +16,6 @@ import (
 // BundleType is the media type of the bundles that this package reads and makes.
 const BundleType = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
-const maxSignatures = 16
-
 // An Envelope is a DSSE envelope: a payload and signatures over it.
 type Envelope struct {
 	Payload     []byte      `json:"payload"`
@@ -122,15 +120,6 @@ func (b *Bundle) validate() error {
 	return e.validate()
 }
 
-// DecodeEnvelope reads a DSSE envelope with 1 to 16 signatures.
-func DecodeEnvelope(data []byte) (*Envelope, error) {
-	var e Envelope
-	if err := decode("envelope", data, &e); err != nil {
-		return nil, err
-	}
-	return &e, e.validate()
-}
-
 func (e *Envelope) validate() error {
 	switch {
 	case len(e.Payload) == 0:
@@ -139,8 +128,6 @@ func (e *Envelope) validate() error {
 		return fault.New(fault.Invalid, "the envelope holds a %q, not a %q", e.PayloadType, PayloadType)
 	case len(e.Signatures) == 0:
 		return fault.New(fault.Invalid, "the envelope is not signed")
-	case len(e.Signatures) > maxSignatures:
-		return fault.New(fault.Invalid, "the envelope holds more than %d signatures", maxSignatures)
 	}
 	return nil
 }

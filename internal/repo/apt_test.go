@@ -128,7 +128,7 @@ func (a *aptRoot) source(name, base, snapshot string, signer *testSigner) {
 	a.t.Helper()
 	file, err := SourcesFile(ashlar.Community, "bookworm", base, signer.armoured(a.t))
 	if snapshot != "" {
-		file, err = SnapshotSourcesFile(ashlar.Community, "bookworm", snapshot, base, signer.armoured(a.t))
+		file, err = sourcesFile(snapshotDir(ashlar.Community, snapshot), "bookworm", base, signer.armoured(a.t))
 	}
 	if err != nil {
 		a.t.Fatal(err)
@@ -183,6 +183,7 @@ var aptUpdate = []string{"update", "-o", "APT::Update::Error-Mode=any"}
 func liveRepo(t *testing.T, change func(*Config)) (*testRepo, *web) {
 	r := newTestRepo(t, change)
 	r.signer.keys = newSigner(t, time.Now().Add(-24*365*time.Hour)).keys
+	r.cfg.Keyring = r.signer.keys[0].Keyring()
 	return r, serveFiles(t, r.Root())
 }
 

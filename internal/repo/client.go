@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/url"
-	"path"
 	"slices"
 	"strings"
 
@@ -23,17 +22,7 @@ func SourcesFile(tier ashlar.Tier, suite, base string, key []byte) ([]byte, erro
 	return sourcesFile(tierDir(tier), suite, base, key)
 }
 
-// SnapshotSourcesFile returns such a file for one snapshot, which never changes.
-func SnapshotSourcesFile(tier ashlar.Tier, suite, id, base string, key []byte) ([]byte, error) {
-	if err := checkNames(tier, suite); err != nil {
-		return nil, err
-	}
-	if !isSnapshotID(id) {
-		return nil, fault.New(fault.Invalid, "%q is not the id of a snapshot", id).Fix("write it as 20260102T150405Z")
-	}
-	return sourcesFile(snapshotDir(tier, id), suite, base, key)
-}
-
+// sourcesFile returns such a file for a folder below the root.
 func sourcesFile(dir, suite, base string, key []byte) ([]byte, error) {
 	base, err := baseURL(base)
 	if err != nil {
@@ -113,9 +102,4 @@ func slug(s string) string {
 	return strings.Join(slices.Collect(strings.FieldsFuncSeq(strings.ToLower(s), func(c rune) bool {
 		return (c < 'a' || c > 'z') && (c < '0' || c > '9')
 	})), "-")
-}
-
-// PreferencesPath returns where a preferences file is served, below the root.
-func PreferencesPath(tier ashlar.Tier, mode Preference) string {
-	return path.Join(tierDir(tier), "prefer-"+string(mode)+".pref")
 }

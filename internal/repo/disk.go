@@ -2,16 +2,19 @@ package repo
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/durable"
 )
 
@@ -28,10 +31,24 @@ type disk struct {
 	files []*os.File                  // written, not yet flushed
 	dirs  map[string]bool             // changed, not yet flushed
 	bulk  bool                        // there is too much to flush it one by one
+	later []move                      // to be done as soon as the files are flushed
+
+	work  string // folder for work in progress, below the root
+	temps int    // names that temp has given
 }
 
-func newDisk(root string, hook func(op, path string) error) *disk {
-	return &disk{root: root, hook: hook, dirs: map[string]bool{}}
+// A move is a file that gets another name.
+type move struct{ from, to string }
+
+func newDisk(root, work string, hook func(op, path string) error) *disk {
+	return &disk{root: root, work: work, hook: hook, dirs: map[string]bool{}}
+}
+
+// temp returns a new name in the folder for work in progress, which no other
+// writer uses.
+func (d *disk) temp() string {
+	d.temps++
+	return filepath.Join(d.work, "new-"+strconv.Itoa(d.temps))
 }
 
 func (d *disk) path(rel string) string { return filepath.Join(d.root, rel) }
@@ -137,10 +154,7 @@ func (d *disk) replace(from, rel string) error {
 	if same(from, d.path(rel)) {
 		return nil
 	}
-	temp := filepath.Join(filepath.Dir(rel), "."+filepath.Base(rel)+".new")
-	if err := os.Remove(d.path(temp)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
+	temp := d.temp()
 	if err := d.link(from, temp); err != nil {
 		return err
 	}
@@ -164,17 +178,70 @@ func (d *disk) rename(from, to string) error {
 	return os.Rename(d.path(from), d.path(to))
 }
 
+// put makes a file with the given content, whatever had the name before. It gets
+// the name in the next sync, so that there is never an empty file under it.
+func (d *disk) put(rel string, data []byte) error {
+	temp := d.temp()
+	d.later = append(d.later, move{temp, rel})
+	return d.write(temp, data, time.Unix(0, 0))
+}
+
+// copy makes a new file out of a reader. When it returns the content is on the
+// disk and was found to have the digest.
+func (d *disk) copy(data io.Reader, rel string, want ashlar.File) error {
+	if err := d.step("write", rel); err != nil {
+		return err
+	}
+	f, err := writeFile(d.path(rel), nil, time.Unix(0, 0))
+	if f == nil {
+		return err
+	}
+	defer f.Close()
+	if err != nil {
+		return err
+	}
+	got, err := fileOf(io.TeeReader(data, f))
+	if err != nil {
+		return err
+	}
+	if got.Digest != want.Digest {
+		return damagedStore(want, got)
+	}
+	return f.Sync()
+}
+
 // sync waits until everything done so far is on the disk.
 func (d *disk) sync() error {
-	dirs := slices.Sorted(maps.Keys(d.dirs))
-	bulk := d.bulk || len(dirs) > many
-	d.dirs, d.bulk = map[string]bool{}, false
+	bulk := d.bulk || len(d.dirs) > many
+	d.bulk = false
 	if bulk {
 		d.close()
-		return d.syncAll()
-	}
-	if err := d.syncFiles(); err != nil {
+		if err := d.syncAll(); err != nil {
+			return err
+		}
+	} else if err := d.syncFiles(); err != nil {
 		return err
+	}
+	moved := d.later
+	d.later = nil
+	for _, m := range moved {
+		if err := d.rename(m.from, m.to); err != nil {
+			return err
+		}
+	}
+	if bulk && len(moved) == 0 {
+		d.dirs = map[string]bool{}
+		return nil
+	}
+	return d.syncDirs()
+}
+
+// syncDirs flushes the folders that changed.
+func (d *disk) syncDirs() error {
+	dirs := slices.Sorted(maps.Keys(d.dirs))
+	d.dirs = map[string]bool{}
+	if len(dirs) > many {
+		return d.syncAll()
 	}
 	var g errgroup.Group
 	g.SetLimit(16)

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -29,6 +30,7 @@ type testSource struct {
 	name, version string
 	packages      []testPackage
 	xz            bool // compress packages as Debian does; slow
+	lower         bool // write the names of fields in lower case
 }
 
 type testPackage struct {
@@ -123,8 +125,18 @@ func (s testSource) control(p testPackage) string {
 	if s.name != p.name {
 		source = "Source: " + s.name + "\n"
 	}
-	return fmt.Sprintf("Package: %s\n%sVersion: %s\nArchitecture: %s\nMaintainer: Test <test@example.org>\nInstalled-Size: 12\n%sSection: utils\nPriority: optional\nDescription: %s\n",
-		p.name, source, s.version, p.arch, p.fields, description)
+	return s.fold(fmt.Sprintf("Package: %s\n%sVersion: %s\nArchitecture: %s\nMaintainer: Test <test@example.org>\nInstalled-Size: 12\n%sSection: utils\nPriority: optional\nDescription: %s\n",
+		p.name, source, s.version, p.arch, p.fields, description))
+}
+
+var fieldNames = regexp.MustCompile(`(?m)^[A-Z][A-Za-z0-9-]*:`)
+
+// fold writes the names of fields as the source does.
+func (s testSource) fold(control string) string {
+	if !s.lower {
+		return control
+	}
+	return fieldNames.ReplaceAllStringFunc(control, strings.ToLower)
 }
 
 // build makes the source set for an architecture.
@@ -158,14 +170,14 @@ func (s testSource) build(tb testing.TB, store dirStore, arch ashlar.Arch) Sourc
 	dsc := fmt.Sprintf("Format: 3.0 (native)\nSource: %s\nBinary: %s\nArchitecture: any all\nVersion: %s\nMaintainer: Test <test@example.org>\nStandards-Version: 4.6.2\nPackage-List:\n%s\nChecksums-Sha256:\n %s %d %s\nFiles:\n %s %d %s\n",
 		s.name, strings.Join(names, ", "), s.version, strings.Join(list, "\n"), tarball.Digest.Hex(), tarball.Size, tarball.Name,
 		md5Of(tb, store, tarball), tarball.Size, tarball.Name)
-	set.Files = append(set.Files, tarball, put(tb, store, s.name+"_"+upstream+".dsc", []byte(dsc)))
+	set.Files = append(set.Files, tarball, put(tb, store, s.name+"_"+upstream+".dsc", []byte(s.fold(dsc))))
 	set.Files = append(set.Files, put(tb, store, s.name+"_"+upstream+"_"+string(arch)+".buildinfo", []byte("Format: 1.0\n")))
 	changes := fmt.Sprintf("Format: 1.8\nSource: %s\nBinary: %s\nArchitecture: source all %s\nVersion: %s\nDistribution: bookworm\nChecksums-Sha256:\n",
 		s.name, strings.Join(names, " "), arch, s.version)
 	for _, f := range set.Files {
 		changes += fmt.Sprintf(" %s %d %s\n", f.Digest.Hex(), f.Size, f.Name)
 	}
-	set.Files = append(set.Files, put(tb, store, s.name+"_"+upstream+"_"+string(arch)+".changes", []byte(changes)))
+	set.Files = append(set.Files, put(tb, store, s.name+"_"+upstream+"_"+string(arch)+".changes", []byte(s.fold(changes))))
 	return set
 }
 
@@ -246,7 +258,7 @@ func newTestRepo(tb testing.TB, change func(*Config)) *testRepo {
 		tb.Fatal(err)
 	}
 	t := &testRepo{store: store, signer: newSigner(tb, day.AddDate(0, 0, -30))}
-	cfg := Config{Root: filepath.Join(dir, "repo"), Blobs: store, Signer: t.signer, BaseURL: "https://example.org"}
+	cfg := Config{Root: filepath.Join(dir, "repo"), Blobs: store, Signer: t.signer, BaseURL: "https://example.org", Keyring: t.signer.keys[0].Keyring()}
 	if change != nil {
 		change(&cfg)
 	}

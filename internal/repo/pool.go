@@ -5,13 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
-	"time"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -30,48 +29,65 @@ type record struct {
 	Files   []ashlar.File `json:"files"`
 }
 
+const recordSuffix = ".set.json"
+
 // recordName returns the name of the record of a set, which lies beside its
 // files.
 func recordName(s *set, suite string) string {
-	return trimDeb(ashlar.DebFileName(s.name, s.version, s.Arch)) + "." + suite + ".set.json"
+	return trimDeb(ashlar.DebFileName(s.name, s.version, s.Arch)) + "." + suite + recordSuffix
 }
 
 func trimDeb(name string) string { return name[:len(name)-len(".deb")] }
 
-// place puts the files of a set, its lock and what that names, and its record on
-// the disk. Nothing refers to them yet.
-func (r *Repo) place(ctx context.Context, d *disk, to target, s *set) error {
+// placeAll puts the files of the sets, their locks with what these name, and
+// their records on the disk. No index refers to them yet. The content of the
+// files was checked when the sets were read.
+func (r *Repo) placeAll(ctx context.Context, d *disk, to target, sets map[string][]*set) error {
+	all := slices.Concat(slices.Collect(maps.Values(sets))...)
+	for _, s := range all {
+		if err := r.placeFiles(ctx, d, to, s); err != nil {
+			return err
+		}
+	}
+	locks, err := r.keep(ctx, d, to.tier, all)
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
+		rec := record{Source: s.name, Version: s.version, Arch: s.Arch, Suite: to.suite, Lock: locks[s.Lock], Files: slices.Clone(s.Files)}
+		if err := placeRecord(d, rec, path.Join(tierDir(to.tier), s.dir, recordName(s, to.suite))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// placeFiles puts the files of a set into the pool.
+func (r *Repo) placeFiles(ctx context.Context, d *disk, to target, s *set) error {
 	dir := path.Join(tierDir(to.tier), s.dir)
 	if err := d.mkdir(dir); err != nil {
 		return err
 	}
-	for _, f := range s.Files {
+	for _, f := range slices.Concat(s.Files, s.Bundles) {
 		if err := r.placeFile(ctx, d, f, path.Join(dir, f.Name)); err != nil {
 			return err
 		}
 	}
-	for _, f := range s.Bundles {
-		if err := r.placeBundle(ctx, d, to.tier, f, path.Join(dir, f.Name)); err != nil {
-			return err
-		}
-	}
-	rec := record{Source: s.name, Version: s.version, Arch: s.Arch, Suite: to.suite, Files: slices.Clone(s.Files)}
-	slices.SortFunc(rec.Files, func(a, b ashlar.File) int { return cmp.Compare(a.Name, b.Name) })
-	if s.Lock != nil {
-		var err error
-		if rec.Lock, err = r.keep(ctx, d, to.tier, s.Lock); err != nil {
-			return err
-		}
-	}
-	return placeRecord(d, rec, path.Join(dir, recordName(s, to.suite)))
+	return nil
 }
 
-// placeRecord writes the record. Only its lock may change: the same files can
-// come of two locks.
+// placeRecord writes the record. What an older one names stays named, for
+// indexes may name it too.
 func placeRecord(d *disk, rec record, at string) error {
-	if old, err := readRecord(d.path(at)); err == nil && rec.Lock == "" {
-		rec.Lock = old.Lock
+	if old, err := readRecord(d.path(at)); err == nil {
+		rec.Lock = cmp.Or(rec.Lock, old.Lock)
+		for _, f := range old.Files {
+			if !slices.ContainsFunc(rec.Files, func(n ashlar.File) bool { return n.Name == f.Name }) {
+				rec.Files = append(rec.Files, f)
+			}
+		}
 	}
+	slices.SortFunc(rec.Files, func(a, b ashlar.File) int { return cmp.Compare(a.Name, b.Name) })
 	data, err := json.MarshalIndent(rec, "", "  ")
 	if err != nil {
 		return err
@@ -84,49 +100,62 @@ func placeRecord(d *disk, rec record, at string) error {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	temp := path.Join(path.Dir(at), "."+path.Base(at)+".new")
-	if err := os.Remove(d.path(temp)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := d.write(temp, data, time.Unix(0, 0)); err != nil {
-		return err
-	}
-	return d.rename(temp, at)
+	return d.put(at, data)
 }
 
-// placeFile gives the file its name. If the name is taken by other content, the
-// error is fault.Conflict.
+// placeFile gives the file its name in the pool, whatever had it before. If an
+// index may name other content there, the error is fault.Conflict; no index names
+// attestations.
 func (r *Repo) placeFile(ctx context.Context, d *disk, f ashlar.File, at string) error {
 	switch err := sameContent(d.path(at), f); {
 	case err == nil:
 		return nil
+	case fault.Is(err, fault.Conflict):
+		if err := published(d.path(path.Dir(at)), f); err != nil {
+			return err
+		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	return r.bring(ctx, d, f, func(from string) error { return d.link(from, at) },
-		func(data io.Reader) error { return copyNew(d, data, at) })
+	return r.bring(ctx, d, f, at)
 }
 
-// placeBundle gives an attestation its name, in place of an older one.
-func (r *Repo) placeBundle(ctx context.Context, d *disk, tier ashlar.Tier, f ashlar.File, at string) error {
-	if sameContent(d.path(at), f) == nil {
-		return nil
+// published refuses a file whose name a record in the folder has with other
+// content. Every record is on the disk before an index names its files, so what
+// no record names was left behind by a publish that failed, or is damaged.
+func published(dir string, f ashlar.File) error {
+	records, err := os.ReadDir(dir)
+	if err != nil {
+		return err
 	}
-	return r.bring(ctx, d, f, func(from string) error { return d.replace(from, at) },
-		func(data io.Reader) error {
-			temp := path.Join(workDir(tier), f.Name)
-			if err := copyNew(d, data, temp); err != nil {
-				return err
+	for _, e := range records {
+		if !strings.HasSuffix(e.Name(), recordSuffix) {
+			continue
+		}
+		rec, err := readRecord(path.Join(dir, e.Name()))
+		if err != nil {
+			return err
+		}
+		for _, old := range rec.Files {
+			if old.Name == f.Name && old.Digest != f.Digest {
+				return fault.New(fault.Conflict, "%s was published with digest %s and never changes; this one has %s",
+					f.Name, old.Digest, f.Digest).At(f.Name, 0).Fix("build it under a new version")
 			}
-			return d.rename(temp, at)
-		})
+		}
+	}
+	return nil
 }
 
-// bring calls link with the path of the file in the blob store or, if it cannot
-// be linked from there, calls write with its content.
-func (r *Repo) bring(ctx context.Context, d *disk, f ashlar.File, link func(string) error, write func(io.Reader) error) error {
+// bring gives a file of the blob store, whose content was checked, a name in one
+// step, whatever had the name before. It is linked or, where that cannot be,
+// copied.
+func (r *Repo) bring(ctx context.Context, d *disk, f ashlar.File, at string) error {
 	if local, ok := r.cfg.Blobs.(interface{ Path(ashlar.Digest) string }); ok {
-		err := link(local.Path(f.Digest))
+		from := local.Path(f.Digest)
+		err := d.link(from, at)
+		if errors.Is(err, fs.ErrExist) { // damaged, or a writer of another tier was here first
+			err = d.replace(from, at)
+		}
 		if !errors.Is(err, unix.EXDEV) && !errors.Is(err, unix.EMLINK) && !errors.Is(err, unix.EPERM) {
 			return err
 		}
@@ -136,19 +165,8 @@ func (r *Repo) bring(ctx context.Context, d *disk, f ashlar.File, link func(stri
 		return err
 	}
 	defer b.Close()
-	return write(b)
-}
-
-// copyNew writes a new file from a reader.
-func copyNew(d *disk, data io.Reader, at string) error {
-	temp := path.Join(path.Dir(at), "."+path.Base(at)+".new")
-	if err := os.Remove(d.path(temp)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := d.write(temp, nil, time.Unix(0, 0)); err != nil {
-		return err
-	}
-	if _, err := io.Copy(d.files[len(d.files)-1], data); err != nil {
+	temp := d.temp()
+	if err := d.copy(b, temp, f); err != nil {
 		return err
 	}
 	return d.rename(temp, at)
@@ -167,8 +185,7 @@ func sameContent(at string, want ashlar.File) error {
 		return err
 	}
 	if got.Digest != want.Digest {
-		return fault.New(fault.Conflict, "%s was published with digest %s and never changes; this one has %s",
-			want.Name, got.Digest, want.Digest).At(filepath.Base(at), 0).Fix("build it under a new version")
+		return fault.New(fault.Conflict, "its content has digest %s, wanted %s", got.Digest, want.Digest).At(at, 0)
 	}
 	return nil
 }

@@ -1,9 +1,9 @@
 package repo
 
 import (
+	"bytes"
 	"context"
 	"maps"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -26,7 +26,7 @@ const ahead = 8 * time.Second
 type Published struct {
 	Date     time.Time // of the Release, UTC
 	Snapshot string    // id of the snapshot with this state
-	Changed  []string  // names of the indexes that changed, sorted; none if all was published before
+	Changed  []string  // names of the indexes that changed, sorted, with "Release" if its header did; none if all was published before
 }
 
 // Publish puts whole source sets into a suite, in place of what is live of those
@@ -47,15 +47,12 @@ func (r *Repo) Publish(ctx context.Context, tier ashlar.Tier, suite string, sets
 	}
 	var done *Published
 	err = r.writing(ctx, tier, func(d *disk) error {
-		before, err := readState(d.path(distDir(tier, suite)))
+		to := target{tier, suite}
+		before, err := r.ownState(d, to, now)
 		if err != nil {
 			return err
 		}
-		u, err := newUpdate(before, r.cfg.Architectures, loaded, false)
-		if err != nil {
-			return err
-		}
-		done, err = r.publish(ctx, d, target{tier, suite}, u, now)
+		done, err = r.publish(ctx, d, to, before, loaded, now)
 		return err
 	})
 	return done, err
@@ -67,36 +64,41 @@ type target struct {
 	suite string
 }
 
-// publish makes an update live: first the files that indexes will name, then a
-// snapshot of the new indexes, then these by digest, then by name, InRelease last.
-func (r *Repo) publish(ctx context.Context, d *disk, to target, u *update, now time.Time) (*Published, error) {
+// publish makes the state with the sets merged in live: first the files that
+// indexes will name, then a snapshot of the new indexes, then these by digest, then
+// by name, InRelease last.
+func (r *Repo) publish(ctx context.Context, d *disk, to target, before *state, sets []*set, now time.Time) (*Published, error) {
+	u, err := newUpdate(before, r.cfg.Architectures, sets)
+	if err != nil {
+		return nil, err
+	}
 	changed, err := u.build()
 	if err != nil {
 		return nil, err
 	}
-	changed = u.before.onlyNew(append(changed, smallReleases(r.cfg.Origin, r.label(to.tier), to.suite, u.arches)...))
-	for _, sets := range u.sets {
-		for _, s := range sets {
-			if err := r.place(ctx, d, to, s); err != nil {
-				return nil, err
-			}
-		}
+	changed = before.onlyNew(append(changed, smallReleases(r.cfg.Origin, r.label(to.tier), to.suite, u.arches)...))
+	if err := r.placeAll(ctx, d, to, u.sets); err != nil {
+		return nil, err
 	}
-	if len(changed) == 0 && u.before.snapshot != "" {
-		return &Published{Date: u.before.release.Date, Snapshot: u.before.snapshot}, d.sync()
+	headed := r.newHeader(to, u)
+	if len(changed) == 0 && !headed {
+		return &Published{Date: before.release.Date, Snapshot: before.snapshot}, d.sync()
 	}
-	date, err := r.nextDate(to.tier, u.before, now)
+	date, err := r.nextDate(to.tier, before, now)
 	if err != nil {
 		return nil, err
 	}
 	release := r.release(to, u, changed, date)
-	if err := r.stage(ctx, d, to, u.before, release, changed); err != nil {
+	if err := r.stage(ctx, d, to, before, release, changed); err != nil {
 		return nil, err
 	}
 	if err := r.goLive(d, to, release); err != nil {
 		return nil, err
 	}
 	done := &Published{Date: date, Snapshot: snapshotID(date)}
+	if headed {
+		done.Changed = append(done.Changed, "Release")
+	}
 	for _, c := range changed {
 		done.Changed = append(done.Changed, c.Name)
 	}
@@ -160,10 +162,25 @@ func (r *Repo) release(to target, u *update, changed []rendered, date time.Time)
 	for _, a := range u.arches {
 		release.Architectures = append(release.Architectures, string(a))
 	}
-	if r.cfg.BaseURL != "" {
+	switch {
+	case r.cfg.BaseURL != "":
 		release.Snapshots = r.cfg.BaseURL + "/" + snapshotDir(to.tier, "@SNAPSHOTID@") + "/"
+	case u.before.release != nil:
+		release.Snapshots = u.before.release.Snapshots
 	}
 	return release
+}
+
+// newHeader reports whether the Release of the updated suite says something new
+// beside its date and the indexes that changed.
+func (r *Repo) newHeader(to target, u *update) bool {
+	old := u.before.release
+	if old == nil {
+		return true
+	}
+	release := r.release(to, u, nil, old.Date)
+	release.ValidUntil = old.ValidUntil
+	return !bytes.Equal(release.Encode(), old.Encode())
 }
 
 // encodeRelease returns the text of a Release that names its snapshot.
@@ -294,13 +311,11 @@ func (r *Repo) goLive(d *disk, to target, release *deb.Release) error {
 	dist := distDir(to.tier, to.suite)
 	for _, f := range release.Files {
 		hashed := path.Join(dist, byHash(f))
-		if _, err := os.Lstat(d.path(hashed)); err == nil {
-			continue
-		}
 		if err := d.mkdir(path.Dir(hashed)); err != nil {
 			return err
 		}
-		if err := d.link(d.path(path.Join(stage, "dists", to.suite, byHash(f))), hashed); err != nil {
+		// What a power cut left there may be empty, whatever its name says.
+		if err := d.replace(d.path(path.Join(stage, "dists", to.suite, byHash(f))), hashed); err != nil {
 			return err
 		}
 	}

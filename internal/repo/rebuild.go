@@ -42,11 +42,7 @@ func (r *Repo) Rebuild(ctx context.Context, tier ashlar.Tier, suite string, now 
 		}
 		from := &Repo{cfg: r.cfg}
 		from.cfg.Blobs = pool
-		u, err := newUpdate(&state{dir: d.path(distDir(tier, suite))}, r.cfg.Architectures, loaded, true)
-		if err != nil {
-			return err
-		}
-		done, err = from.publish(ctx, d, target{tier, suite}, u, now)
+		done, err = from.publish(ctx, d, target{tier, suite}, &state{dir: d.path(distDir(tier, suite))}, loaded, now)
 		return err
 	})
 	return done, err
@@ -64,7 +60,7 @@ func readPool(tierRoot, suite string) (*pool, error) {
 	p := &pool{paths: map[ashlar.Digest]string{}}
 	newest := map[string]record{}
 	err := filepath.WalkDir(path.Join(tierRoot, "pool"), func(name string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() || !strings.HasSuffix(name, "."+suite+".set.json") {
+		if err != nil || e.IsDir() || !strings.HasSuffix(name, "."+suite+recordSuffix) {
 			return err
 		}
 		rec, err := readRecord(name)

@@ -54,12 +54,16 @@ type Blobs interface {
 	Open(ctx context.Context, d ashlar.Digest) (blob.Blob, error)
 }
 
-// A Config says where a repository is and how it presents itself. Root, Blobs
-// and Signer must be set to publish; Root alone is enough to read.
+// A Config says where a repository is and how it presents itself. Root, Blobs,
+// Signer and Keyring must be set to publish; Root alone is enough to read.
 type Config struct {
 	Root   string
 	Blobs  Blobs
 	Signer Signer
+	// Keyring holds the public keys of Signer, and while a key is being replaced
+	// the other one as well. What is live must be signed by one of them before
+	// something is built upon it or it is signed again.
+	Keyring pgp.Keyring
 
 	Origin        string        // of every Release, for pinning; "Ashlar" if ""
 	BaseURL       string        // public address of Root, for the Snapshots field; none if ""
@@ -140,7 +144,7 @@ func checkNames(tier ashlar.Tier, suite string) error {
 // writing runs f while no other writer, of this or another process, changes the
 // tier. It starts with an empty folder for work in progress.
 func (r *Repo) writing(ctx context.Context, tier ashlar.Tier, f func(*disk) error) error {
-	d := newDisk(r.cfg.Root, r.cfg.Hook)
+	d := newDisk(r.cfg.Root, workDir(tier), r.cfg.Hook)
 	defer d.close()
 	if err := os.MkdirAll(r.cfg.Root, 0o755); err != nil {
 		return writeFault(err)

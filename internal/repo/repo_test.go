@@ -353,7 +353,7 @@ func TestKeep(t *testing.T) {
 		t.Error(err)
 	}
 	lock.Inputs.Definition.Digest = ashlar.DigestOf([]byte("never stored"))
-	if err := r.Keep(context.Background(), ashlar.Community, lock); !fault.Is(err, fault.NotFound) || !strings.Contains(err.Error(), "catalog:1.yaml") {
+	if _, err := r.Publish(context.Background(), ashlar.Community, "bookworm", []SourceSet{set}, day); !fault.Is(err, fault.NotFound) || !strings.Contains(err.Error(), "catalog:1.yaml") {
 		t.Errorf("keeping what is not there: %v", err)
 	}
 }

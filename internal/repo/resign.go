@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"path"
 	"slices"
 	"time"
@@ -12,39 +13,49 @@ import (
 
 // Resign signs every live suite again that has used up half of its validity,
 // with a new date and the same content, and returns their names, "tier/suite".
-// Called more often than half the validity it keeps all suites valid.
+// Called more often than half the validity it keeps all suites valid. One suite
+// that cannot be signed does not stop the others; the errors come joined.
 func (r *Repo) Resign(ctx context.Context, now time.Time) ([]string, error) {
+	return r.resign(ctx, now, func(s Suite) bool { return s.Err != nil || s.ValidUntil.Sub(now) <= r.cfg.Validity/2 })
+}
+
+// ResignAll signs every live suite again at once, as is needed after a change of
+// keys, and returns the same as Resign.
+func (r *Repo) ResignAll(ctx context.Context, now time.Time) ([]string, error) {
+	return r.resign(ctx, now, func(Suite) bool { return true })
+}
+
+// resign signs the suites again that due says yes to.
+func (r *Repo) resign(ctx context.Context, now time.Time, due func(Suite) bool) ([]string, error) {
 	list, err := r.Suites()
 	if err != nil {
 		return nil, err
 	}
 	var done []string
+	var failed []error
 	for _, s := range list {
-		if s.Err == nil && s.ValidUntil.Sub(now) > r.cfg.Validity/2 {
+		if !due(s) {
 			continue
 		}
-		if err := r.ResignSuite(ctx, s.Tier, s.Suite, now); err != nil {
-			return done, err
+		name := string(s.Tier) + "/" + s.Suite
+		if err := r.resignSuite(ctx, target{s.Tier, s.Suite}, now); err != nil {
+			failed = append(failed, fault.New(fault.KindOf(err), "sign %s again: %w", name, err))
+			continue
 		}
-		done = append(done, string(s.Tier)+"/"+s.Suite)
+		done = append(done, name)
 	}
-	return done, nil
+	return done, errors.Join(failed...)
 }
 
-// ResignSuite signs a live suite again at once, as is needed after a change of
-// keys.
-func (r *Repo) ResignSuite(ctx context.Context, tier ashlar.Tier, suite string, now time.Time) error {
-	if err := checkNames(tier, suite); err != nil {
-		return err
-	}
-	return r.writing(ctx, tier, func(d *disk) error {
-		dist := distDir(tier, suite)
-		live, err := readState(d.path(dist))
+// resignSuite signs a live suite again.
+func (r *Repo) resignSuite(ctx context.Context, to target, now time.Time) error {
+	return r.writing(ctx, to.tier, func(d *disk) error {
+		live, err := r.ownState(d, to, now)
 		if err != nil {
 			return err
 		}
 		if live.release == nil {
-			return fault.New(fault.NotFound, "nothing is published in suite %s of tier %s", suite, tier)
+			return fault.New(fault.NotFound, "nothing is published in suite %s of tier %s", to.suite, to.tier)
 		}
 		date := now.UTC().Truncate(time.Second)
 		if !date.After(live.release.Date) {
@@ -55,18 +66,18 @@ func (r *Repo) ResignSuite(ctx context.Context, tier ashlar.Tier, suite string, 
 				live.release.Date.Format(time.RFC3339), now.UTC().Format(time.RFC3339)).Fix("check the clock")
 		}
 		live.release.Date, live.release.ValidUntil = date, date.Add(r.cfg.Validity)
-		if err := d.mkdir(liveStage(tier)); err != nil {
+		if err := d.mkdir(liveStage(to.tier)); err != nil {
 			return err
 		}
-		listed := d.path(path.Join(snapshotDir(tier, live.snapshot), "dists", suite))
-		release := map[string][]byte{liveStage(tier): encodeRelease(live.release, live.snapshot)}
+		listed := d.path(path.Join(snapshotDir(to.tier, live.snapshot), "dists", to.suite))
+		release := map[string][]byte{liveStage(to.tier): encodeRelease(live.release, live.snapshot)}
 		if err := r.sign(ctx, d, listed, date, release); err != nil {
 			return err
 		}
 		if err := d.sync(); err != nil {
 			return err
 		}
-		return r.swap(d, target{tier, suite})
+		return r.swap(d, to)
 	})
 }
 
@@ -80,7 +91,8 @@ type Suite struct {
 	Err        error  // why it cannot be read, else nil
 }
 
-// Suites returns every live suite, sorted by tier and name.
+// Suites returns every live suite, sorted by tier and name, as its InRelease says
+// it is: no signature is checked.
 func (r *Repo) Suites() ([]Suite, error) {
 	tiers, err := names(path.Join(r.cfg.Root, "deb"))
 	if err != nil {

@@ -70,12 +70,18 @@ type memoryBlob struct {
 }
 
 func checked(b blob.Blob, f ashlar.File, size int64, sum []byte) (blob.Blob, error) {
-	if got := hex.EncodeToString(sum); size != f.Size || got != f.Digest.Hex() {
+	got := ashlar.File{Digest: ashlar.Digest("sha256:" + hex.EncodeToString(sum)), Size: size}
+	if got.Size != f.Size || got.Digest != f.Digest {
 		b.Close()
-		return nil, fault.New(fault.Denied, "stored content has %d bytes and digest sha256:%s, wanted %d and %s",
-			size, got, f.Size, f.Digest).At(f.Name, 0).Fix("the store is damaged: build the package again")
+		return nil, damagedStore(f, got)
 	}
 	return b, nil
+}
+
+// damagedStore says that a file of the blob store is not what its name says.
+func damagedStore(want, got ashlar.File) error {
+	return fault.New(fault.Denied, "stored content has %d bytes and digest %s, wanted %s",
+		got.Size, got.Digest, want.Digest).At(want.Name, 0).Fix("the store is damaged: build the package again")
 }
 
 // scanDeb reads what the indexes need out of a .deb or .udeb that will lie in
@@ -110,9 +116,26 @@ func scan(content blob.Blob, f ashlar.File, dir string, listed bool) (*binaryPac
 	return b, nil
 }
 
+// readBack are the fields of an index that merge reads, by their exact names.
+var readBack = []string{"Package", "Source", "Version", "Architecture"}
+
+// fieldName returns the name of a field of a control file, which may be written
+// in any case, as merge wants it.
+func fieldName(name string) string {
+	for _, known := range readBack {
+		if strings.EqualFold(name, known) {
+			return known
+		}
+	}
+	return name
+}
+
 // describe makes the stanza for Packages and that for Translation-en.
 func (b *binaryPackage) describe(control deb.Paragraph, f ashlar.File, dir string) {
 	stanza := deb.Paragraph{Fields: append([]deb.Field{}, control.Fields...)}
+	for i, f := range stanza.Fields {
+		stanza.Fields[i].Name = fieldName(f.Name)
+	}
 	for _, own := range []string{"Filename", "Size", "MD5sum", "SHA1", "SHA256", "SHA512", "Description-md5", "Status"} {
 		stanza.Delete(own) // a package does not say these of itself
 	}

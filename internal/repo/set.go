@@ -72,10 +72,20 @@ func readSets(ctx context.Context, blobs Blobs, sets []SourceSet) ([]*set, error
 	return loaded, onePerSource(loaded)
 }
 
-// onePerSource refuses two sets of one source and architecture.
+// onePerSource refuses two sets of one source and architecture, and two files of
+// one name.
 func onePerSource(sets []*set) error {
 	seen := map[string]string{}
+	files := map[string]ashlar.Digest{} // by path in the pool
 	for _, s := range sets {
+		for _, f := range s.Files {
+			at := path.Join(s.dir, f.Name)
+			if other, twice := files[at]; twice && other != f.Digest {
+				return fault.New(fault.Conflict, "two source sets bring it, with digests %s and %s", other, f.Digest).At(f.Name, 0).
+					Fix("build both from one and the same source package")
+			}
+			files[at] = f.Digest
+		}
 		key := s.name + " " + string(s.Arch)
 		if other, twice := seen[key]; twice {
 			return fault.New(fault.Invalid, "source %s is to be published twice for %s: %s and %s", s.name, s.Arch, other, s.version).
@@ -123,7 +133,25 @@ func readSet(ctx context.Context, blobs Blobs, from SourceSet) (*set, error) {
 	if err := s.complete(changes, changesName, files); err != nil {
 		return nil, err
 	}
+	if err := s.readRest(ctx, blobs); err != nil {
+		return nil, err
+	}
 	return s, s.readBinaries(ctx, blobs)
+}
+
+// readRest checks the content of the files that nothing else reads.
+func (s *set) readRest(ctx context.Context, blobs Blobs) error {
+	for i, f := range slices.Concat(s.Files, s.Bundles) {
+		if i < len(s.Files) && isBinary(f.Name) {
+			continue // readBinaries does it
+		}
+		b, err := openVerified(ctx, blobs, f)
+		if err != nil {
+			return err
+		}
+		b.Close()
+	}
+	return nil
 }
 
 // readControl reads a control file, with or without a signature around it.
@@ -365,7 +393,7 @@ func sourceEntry(dsc deb.Paragraph, src *deb.SourcePackage, file ashlar.File, su
 		case "source", "package", "directory", "priority", "section",
 			"files", "checksums-sha1", "checksums-sha256", "checksums-sha512":
 		default:
-			stanza.Set(f.Name, f.Value)
+			stanza.Set(fieldName(f.Name), f.Value)
 		}
 	}
 	section, priority := sectionOf(dsc)

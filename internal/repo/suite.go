@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -35,19 +36,55 @@ type state struct {
 	loaded   map[string][]byte // indexes that load has read, by name
 }
 
-// readState reads the InRelease in the folder. No InRelease is an empty state.
+// readState reads the InRelease in the folder to show what it says: nobody
+// vouches for it. No InRelease is an empty state.
 func readState(dir string) (*state, error) {
-	b, err := os.ReadFile(path.Join(dir, "InRelease"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return &state{dir: dir}, nil
-	}
-	if err != nil {
-		return nil, err
+	b, err := readInRelease(dir)
+	if b == nil || err != nil {
+		return &state{dir: dir}, err
 	}
 	return parseState(dir, b)
 }
 
-// parseState reads the InRelease of the folder.
+// readInRelease returns the InRelease in the folder, nil if there is none.
+func readInRelease(dir string) ([]byte, error) {
+	b, err := os.ReadFile(path.Join(dir, "InRelease"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// ownState reads the state of a live suite as readState does, to go on from it
+// with a new signature. The InRelease must be one that a key of the repository
+// signed, for this suite and tier; it may have expired. Else the error is
+// fault.Denied.
+func (r *Repo) ownState(d *disk, to target, now time.Time) (*state, error) {
+	dir := d.path(distDir(to.tier, to.suite))
+	b, err := readInRelease(dir)
+	if b == nil || err != nil {
+		return &state{dir: dir}, err
+	}
+	s, err := parseState(dir, b)
+	if err != nil {
+		return nil, err
+	}
+	if s.release.Date.After(now) {
+		now = s.release.Date // whether the clock is right is for others to say
+	}
+	_, _, err = r.cfg.Keyring.VerifyClearSigned(b, now)
+	if err == nil && (s.release.Suite != to.suite || !strings.HasSuffix(s.release.Label, " "+string(to.tier))) {
+		err = fmt.Errorf("it is the one of suite %s of %s", s.release.Suite, s.release.Label)
+	}
+	if err != nil {
+		return nil, fault.New(fault.Denied, "the live InRelease is not one that this repository signed for the suite: %w", err).
+			At(path.Join(dir, "InRelease"), 0).
+			Fix("find out who wrote it; then put the suite's folder back from a backup or from its newest snapshot")
+	}
+	return s, nil
+}
+
+// parseState reads the InRelease of the folder. The signature is not checked.
 func parseState(dir string, b []byte) (*state, error) {
 	s := &state{dir: dir}
 	name := path.Join(dir, "InRelease")
@@ -67,7 +104,7 @@ func parseState(dir string, b []byte) (*state, error) {
 
 func damaged(file, format string, args ...any) error {
 	return fault.New(fault.Internal, format, args...).At(file, 0).
-		Fix("the repository was changed by something else; rebuild its indexes from the pool")
+		Fix("the repository was changed by something else; put it back from a backup, or the folder of a suite from its newest snapshot")
 }
 
 // file returns the digest and size of an index as the Release lists it.

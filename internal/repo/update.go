@@ -18,7 +18,6 @@ type update struct {
 	before *state
 	arches []ashlar.Arch
 	sets   map[string][]*set // by source name
-	whole  bool              // the sets are all there is: forget what was before
 
 	sources  *text
 	packages map[ashlar.Arch]*text
@@ -29,8 +28,8 @@ type update struct {
 }
 
 // newUpdate checks that the sets may follow the state.
-func newUpdate(before *state, arches []ashlar.Arch, sets []*set, whole bool) (*update, error) {
-	u := &update{before: before, arches: arches, whole: whole, sets: map[string][]*set{}}
+func newUpdate(before *state, arches []ashlar.Arch, sets []*set) (*update, error) {
+	u := &update{before: before, arches: arches, sets: map[string][]*set{}}
 	u.init()
 	for _, s := range sets {
 		if !slices.Contains(arches, s.Arch) {
@@ -39,12 +38,10 @@ func newUpdate(before *state, arches []ashlar.Arch, sets []*set, whole bool) (*u
 		}
 		u.sets[s.name] = append(u.sets[s.name], s)
 	}
-	if !whole {
-		if err := before.load(); err != nil {
-			return nil, err
-		}
+	if err := before.load(); err != nil {
+		return nil, err
 	}
-	plain, err := u.old(sourcesIndex)
+	plain, err := before.read(sourcesIndex)
 	if err != nil {
 		return nil, err
 	}
@@ -58,14 +55,6 @@ func (u *update) init() {
 	for _, a := range u.arches {
 		u.gone[a] = map[string]bool{}
 	}
-}
-
-// old returns an index of the state before.
-func (u *update) old(name string) ([]byte, error) {
-	if u.whole {
-		return nil, nil
-	}
-	return u.before.read(name)
 }
 
 // mergeSources puts the sources of the sets in and refuses what would go back.
@@ -162,12 +151,12 @@ func (u *update) mergePackages(arch ashlar.Arch) error {
 // architecture that is new to the suite it is what other architectures have of
 // packages for all.
 func (u *update) oldBinaries(name string, arch ashlar.Arch) ([]byte, error) {
-	if _, had := u.before.file(name); had || u.whole || u.before.release == nil {
-		return u.old(name)
+	if _, had := u.before.file(name); had || u.before.release == nil {
+		return u.before.read(name)
 	}
 	for _, other := range u.before.release.Architectures {
 		from := strings.Replace(name, "binary-"+string(arch), "binary-"+other, 1)
-		plain, err := u.old(from)
+		plain, err := u.before.read(from)
 		if err != nil || plain != nil {
 			native := func(e entry) bool { return string(e.field("Architecture")) != string(all) }
 			return merge(plain, native, nil).plain, err
@@ -261,13 +250,13 @@ func (u *update) dependents() (map[string]*text, error) {
 		}
 	}
 	for _, a := range append([]ashlar.Arch{all}, u.arches...) {
-		plain, err := u.old(contentsIndex(a))
+		plain, err := u.before.read(contentsIndex(a))
 		if err != nil {
 			return nil, err
 		}
 		texts[contentsIndex(a)] = mergeContents(plain, u.gone[a], places[a])
 	}
-	plain, err := u.old(translationIndex)
+	plain, err := u.before.read(translationIndex)
 	if err != nil {
 		return nil, err
 	}

@@ -126,6 +126,6 @@ func (c *checker) verdict() error {
 	}
 	slices.Sort(c.gone)
 	shown := c.gone[:min(len(c.gone), 5)]
-	return fault.New(fault.Unavailable, "%d files of the lock are neither kept nor on a mirror any more: %s", len(c.gone), strings.Join(shown, ", ")).
+	return fault.New(fault.NotFound, "%d files of the lock are neither kept nor on a mirror any more: %s", len(c.gone), strings.Join(shown, ", ")).
 		Fix("make the lock again")
 }

@@ -30,7 +30,7 @@ func (l *locker) anchorDscs(ctx context.Context, sources []ashlar.Source) (*deb.
 	var first *deb.SourcePackage
 	for i := range sources {
 		dsc := &sources[i]
-		if dsc.Package != "" || dsc.Tree || !strings.HasSuffix(dsc.Name, ".dsc") {
+		if dsc.Package != "" || dsc.Tree || !strings.HasSuffix(dsc.Name, ".dsc") && !strings.HasSuffix(dsc.Path, ".dsc") {
 			continue
 		}
 		beside := besides(sources, dsc)

@@ -243,7 +243,7 @@ func TestCheck(t *testing.T) {
 	delete(gone.pool.files, "mirror://debian/pool/gcc_12_amd64.deb")
 	delete(gone.pool.files, "mirror://debian/pool/main/h/hello/hello_2.1-3.debian.tar.gz")
 	err = Check(ctx, lock, def, gone.World)
-	if !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "gcc_12") || !strings.Contains(err.Error(), "CVE-1.patch") {
+	if !fault.Is(err, fault.NotFound) || !strings.Contains(err.Error(), "gcc_12") || !strings.Contains(err.Error(), "CVE-1.patch") {
 		t.Errorf("files that are gone: %v", err)
 	}
 
@@ -252,7 +252,7 @@ func TestCheck(t *testing.T) {
 	if err := Check(ctx, lock, def, other.World); !fault.Is(err, fault.Invalid) {
 		t.Errorf("another content: %v", err)
 	}
-	if err := Check(ctx, lock, nil, newTestWorld(t).World); !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "catalog:") {
+	if err := Check(ctx, lock, nil, newTestWorld(t).World); !fault.Is(err, fault.NotFound) || !strings.Contains(err.Error(), "catalog:") {
 		t.Errorf("no definition at hand: %v", err)
 	}
 }

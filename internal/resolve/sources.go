@@ -75,10 +75,13 @@ func (l *locker) wholeSource(ctx context.Context, d DebSrc, dir string) ([]ashla
 	if err := l.checkListed(ctx, ref); err != nil {
 		return nil, err
 	}
+	if dir != "" {
+		dir = strings.TrimRight(dir, "/") + "/"
+	}
 	var list []ashlar.Source
 	for _, m := range ref.Materials() {
 		s := sourceOf(ref, m)
-		s.Path = placeAt(strings.TrimRight(dir, "/")+"/", m.Name)
+		s.Path = placeAt(dir, m.Name)
 		list = append(list, s)
 	}
 	return list, nil

@@ -20,10 +20,9 @@ type Input struct {
 	Tool      string    // name and version of the maker, "ashlar-1.0"
 	Created   time.Time // to the second
 
-	Packages  []Package // what the document is about: one .deb, or those of one source
-	Sources   []Package // what they were generated from
-	Patches   []Package // patches applied to the sources
-	BuildRoot []Package // what was installed while they were built
+	Packages []Package // what the document is about: one .deb, or those of one source
+	Sources  []Package // what they were generated from
+	Patches  []Package // patches applied to the sources
 }
 
 // A Package is a package or a single file in a document.
@@ -33,8 +32,6 @@ type Package struct {
 	FileName string        // "" if it has none
 	URI      string        // where it came from; an address, or an alias such as mirror://…
 	PURL     string        // package URL, "" if it has none
-	Supplier string        // organisation, "" if nothing is said
-	License  string        // SPDX expression as declared, "" if nothing is said
 	Digest   ashlar.Digest // of its content
 }
 
@@ -59,7 +56,6 @@ type (
 		Name             string     `json:"name"`
 		Version          string     `json:"versionInfo,omitempty"`
 		FileName         string     `json:"packageFileName,omitempty"`
-		Supplier         string     `json:"supplier,omitempty"`
 		DownloadLocation string     `json:"downloadLocation"`
 		FilesAnalyzed    bool       `json:"filesAnalyzed"`
 		Checksums        []checksum `json:"checksums,omitempty"`
@@ -106,7 +102,6 @@ func SPDX(in Input) ([]byte, error) {
 	packages := b.elements("Package", "INSTALL", in.Packages)
 	sources := b.elements("Source", "SOURCE", in.Sources)
 	patches := b.elements("Patch", "SOURCE", in.Patches)
-	tools := b.elements("Build", "INSTALL", in.BuildRoot)
 	if b.err != nil {
 		return nil, b.err
 	}
@@ -114,7 +109,6 @@ func SPDX(in Input) ([]byte, error) {
 	b.relate(packages, "GENERATED_FROM", sources)
 	b.relate(packages, "GENERATED_FROM", patches)
 	b.relate(patches, "PATCH_APPLIED", sources[:min(1, len(sources))])
-	b.relate(tools, "BUILD_DEPENDENCY_OF", packages)
 	d := document{
 		SPDXVersion: "SPDX-2.3", DataLicense: "CC0-1.0", ID: documentID, Name: in.Name,
 		Creation: creation{Created: in.Created.UTC().Format("2006-01-02T15:04:05Z"), Creators: []string{"Tool: " + in.Tool}},
@@ -158,12 +152,6 @@ func (b *builder) elements(role, purpose string, packages []Package) []string {
 			ID: b.id(role, p.Name), Name: p.Name, Version: p.Version, FileName: p.FileName, Purpose: purpose,
 			DownloadLocation: nothingSaid, LicenseConcluded: nothingSaid, LicenseDeclared: nothingSaid, Copyright: nothingSaid,
 			Checksums: []checksum{{"SHA256", p.Digest.Hex()}},
-		}
-		if p.License != "" {
-			e.LicenseDeclared = p.License
-		}
-		if p.Supplier != "" {
-			e.Supplier = "Organization: " + p.Supplier
 		}
 		if p.PURL != "" {
 			e.References = []ref{{"PACKAGE-MANAGER", "purl", p.PURL}}

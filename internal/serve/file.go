@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path"
 	"strings"
@@ -56,11 +56,15 @@ func (s *server) file(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f, info, err := s.open(name)
-	if err != nil {
-		if to := s.earlier(name); to != "" && notThere(err) {
-			http.Redirect(w, r, "/"+to, http.StatusFound)
+	if fault.Is(err, fault.NotFound) {
+		var to string
+		if to, err = s.earlier(name, err); to != "" {
+			there := url.URL{Path: "/" + to}
+			http.Redirect(w, r, s.prefix+there.EscapedPath(), http.StatusFound)
 			return
 		}
+	}
+	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
@@ -78,8 +82,22 @@ func (s *server) file(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", info.ModTime(), f)
 }
 
-func notThere(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || fault.Is(err, fault.NotFound)
+// openFault gives an error of opening a file below the root a kind: NotFound if
+// there is no such file for anybody, Unavailable if there is just no room to open
+// it, else Internal.
+func openFault(err error) error {
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
+		return fault.New(fault.NotFound, "%w", err) // os.Root says so of a path that leads out of it
+	}
+	kind := fault.Internal
+	switch errno {
+	case unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.ENAMETOOLONG, unix.EINVAL, unix.ENXIO:
+		kind = fault.NotFound
+	case unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EINTR, unix.EAGAIN:
+		kind = fault.Unavailable
+	}
+	return fault.New(kind, "%w", err)
 }
 
 // open opens a regular file below the root. Links that lead out of the root are
@@ -87,7 +105,7 @@ func notThere(err error) bool {
 func (s *server) open(name string) (*os.File, os.FileInfo, error) {
 	f, err := s.root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, nil, fault.New(fault.NotFound, "%w", err)
+		return nil, nil, openFault(err)
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
@@ -102,21 +120,24 @@ func (s *server) open(name string) (*os.File, os.FileInfo, error) {
 
 // earlier returns the path of a file in the newest snapshot that is not younger
 // than the time in its name, if the name is one of a file in a snapshot that
-// does not exist; else "".
-func (s *server) earlier(name string) string {
+// does not exist; else "" and the given error.
+func (s *server) earlier(name string, notFound error) (string, error) {
 	parts := strings.SplitN(name, "/", 5) // deb, tier, snapshot, id, rest
 	if len(parts) != 5 || parts[2] != "snapshot" {
-		return ""
+		return "", notFound
 	}
 	if _, err := time.Parse("20060102T150405Z", parts[3]); err != nil {
-		return ""
+		return "", notFound
 	}
 	id, err := s.Repo.SnapshotAt(ashlar.Tier(parts[1]), parts[3])
-	if err != nil || id == parts[3] {
-		return ""
+	switch {
+	case err != nil && !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Invalid):
+		return "", openFault(err)
+	case err != nil || id == parts[3]:
+		return "", notFound
 	}
 	parts[3] = id
-	return strings.Join(parts, "/")
+	return strings.Join(parts, "/"), nil
 }
 
 // fileTag returns the ETag of a file: its digest where the path or a short read

@@ -85,8 +85,8 @@ var page = template.Must(template.New("index").Parse(`<!DOCTYPE html>
 <pre>curl -fsSo /etc/apt/sources.list.d/{{.Tier}}-{{.Suite}}.sources {{$.Base}}/deb/{{.Tier}}/{{.Suite}}.sources
 apt-get update</pre>
 {{else}}<p>Nothing is published yet.</p>
-{{end}}<p>Keys: <a href="/keys/archive.asc">archive.asc</a>{{range $name, $key := .Keys}}, <a href="/keys/{{$name}}">{{$name}}</a>{{end}}.
-State: <a href="/healthz">healthz</a>.</p>
+{{end}}<p>Keys: <a href="{{.Prefix}}/keys/archive.asc">archive.asc</a>{{range $name, $key := .Keys}}, <a href="{{$.Prefix}}/keys/{{$name}}">{{$name}}</a>{{end}}.
+State: <a href="{{.Prefix}}/healthz">healthz</a>.</p>
 </body>
 </html>
 `))
@@ -100,7 +100,7 @@ func (s *server) index(w http.ResponseWriter, r *http.Request) {
 	}
 	list, err := s.Repo.Suites()
 	if err != nil {
-		s.fail(w, r, err)
+		s.fail(w, r, openFault(err))
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -110,7 +110,7 @@ func (s *server) index(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	err = page.Execute(w, map[string]any{"Origin": s.Repo.Origin(), "Suites": list, "Keys": s.Keys, "Base": base})
+	err = page.Execute(w, map[string]any{"Origin": s.Repo.Origin(), "Suites": list, "Keys": s.Keys, "Base": base, "Prefix": s.prefix})
 	if err != nil {
 		s.Log.Error("write the page", "error", err)
 	}

@@ -35,9 +35,10 @@ type Config struct {
 // A server answers requests.
 type server struct {
 	Config
-	root *os.Root
-	ring pgp.Keyring
-	mux  *http.ServeMux
+	root   *os.Root
+	ring   pgp.Keyring
+	mux    *http.ServeMux
+	prefix string // path of BaseURL, escaped, without a slash at the end
 }
 
 var keyName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
@@ -68,6 +69,12 @@ func New(cfg Config) (http.Handler, error) {
 		if _, err := repo.SourcesFile(ashlar.Community, "any", cfg.BaseURL, cfg.ArchiveKey); err != nil {
 			return nil, err
 		}
+		base, err := url.Parse(cfg.BaseURL)
+		if err != nil {
+			return nil, err
+		}
+		s.prefix = strings.TrimRight(base.EscapedPath(), "/")
+		s.BaseURL = strings.TrimRight(cfg.BaseURL, "/")
 	}
 	if err := os.MkdirAll(cfg.Repo.Root(), 0o755); err != nil {
 		return nil, err
@@ -135,6 +142,7 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := fault.HTTPStatus(err)
 	if status >= http.StatusInternalServerError {
 		s.Log.Error("request failed", "path", r.URL.Path, "error", err)
+		w.Header().Set("Cache-Control", "no-store")
 		http.Error(w, http.StatusText(status), status)
 		return
 	}
@@ -173,8 +181,12 @@ func (s *server) setup(w http.ResponseWriter, r *http.Request) {
 	}
 	mode, ok := strings.CutPrefix(name, "prefer-")
 	mode, isPref := strings.CutSuffix(mode, ".pref")
-	if !ok || !isPref || !s.known(tier, "") {
+	if !ok || !isPref {
 		http.Error(w, "not found", http.StatusNotFound)
+		return
+	}
+	if err := s.known(tier, ""); err != nil {
+		s.fail(w, r, err)
 		return
 	}
 	file, data, err := repo.Preferences(s.Repo.Origin(), repo.Preference(mode))
@@ -188,8 +200,8 @@ func (s *server) setup(w http.ResponseWriter, r *http.Request) {
 
 // sources serves the .sources file of a suite.
 func (s *server) sources(w http.ResponseWriter, r *http.Request, tier ashlar.Tier, suite string) {
-	if !s.known(tier, suite) {
-		http.Error(w, "not found", http.StatusNotFound)
+	if err := s.known(tier, suite); err != nil {
+		s.fail(w, r, err)
 		return
 	}
 	base, err := s.base(r)
@@ -206,19 +218,19 @@ func (s *server) sources(w http.ResponseWriter, r *http.Request, tier ashlar.Tie
 	s.small(w, r, suite+".sources", data)
 }
 
-// known reports whether something is published in the tier and, unless it is "",
-// the suite.
-func (s *server) known(tier ashlar.Tier, suite string) bool {
+// known returns nil if something is published in the tier and, unless it is "",
+// the suite, else fault.NotFound or why it cannot be told.
+func (s *server) known(tier ashlar.Tier, suite string) error {
 	list, err := s.Repo.Suites()
 	if err != nil {
-		s.Log.Error("read the suites", "error", err)
+		return openFault(err)
 	}
 	for _, l := range list {
 		if l.Tier == tier && (suite == "" || l.Suite == suite) {
-			return true
+			return nil
 		}
 	}
-	return false
+	return fault.New(fault.NotFound, "nothing is published in suite %s of tier %s", suite, tier)
 }
 
 var hostForm = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?$`)

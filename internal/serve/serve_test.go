@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math/big"
 	"net"
@@ -21,6 +22,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -49,6 +51,7 @@ func (s keySigner) SignReleases(_ context.Context, _ string, releases [][]byte, 
 // A site is a small repository and the handler over it.
 type site struct {
 	http.Handler
+	cfg  Config
 	repo *repo.Repo
 	root string
 	now  *time.Time
@@ -64,7 +67,7 @@ func newSite(tb testing.TB) *site {
 		tb.Fatal(err)
 	}
 	root := tb.TempDir()
-	r, err := repo.Open(repo.Config{Root: root, Blobs: blob.NewMemory(), Signer: keySigner{key}})
+	r, err := repo.Open(repo.Config{Root: root, Blobs: blob.NewMemory(), Signer: keySigner{key}, Keyring: key.Keyring()})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -83,16 +86,20 @@ func newSite(tb testing.TB) *site {
 	if err := os.Symlink("../../../../../../outside", filepath.Join(root, "deb/community/pool/main/h/hello/link")); err != nil {
 		tb.Fatal(err)
 	}
+	if err := os.Symlink("loop", filepath.Join(root, "deb/community/pool/main/h/hello/loop")); err != nil {
+		tb.Fatal(err)
+	}
 	public, err := key.PublicArmored()
 	if err != nil {
 		tb.Fatal(err)
 	}
 	s := &site{repo: r, root: root, now: new(time.Time), log: new(bytes.Buffer)}
 	*s.now = day.Add(2 * time.Hour)
-	s.Handler, err = New(Config{
+	s.cfg = Config{
 		Repo: r, ArchiveKey: public, Keys: map[string][]byte{"attest.pub": []byte("PEM")},
 		Log: slog.New(slog.NewJSONHandler(s.log, nil)), Now: func() time.Time { return *s.now },
-	})
+	}
+	s.Handler, err = New(s.cfg)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -183,6 +190,9 @@ GET  /deb/community/pool -> 404
 GET  /secret -> 404
 GET  /.state/deb/community/lock -> 404
 GET  $pool/link -> 404
+GET  $pool/hello_1_amd64.deb/below -> 404
+GET  $pool/loop -> 404
+GET  $pool/$long -> 404
 GET  $pool/../../../../../../secret -> 404
 GET  $pool/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/secret -> 404
 GET  /deb/community/pool/..%2f..%2f..%2fsecret -> 404
@@ -197,7 +207,7 @@ GET  /other/secret -> 404
 func TestRequests(t *testing.T) {
 	s := newSite(t)
 	names := strings.NewReplacer("$pool", "/deb/community/pool/main/h/hello", "$dists", "/deb/community/dists/bookworm",
-		"$snapshot", "/deb/community/snapshot")
+		"$snapshot", "/deb/community/snapshot", "$long", strings.Repeat("x", 300))
 	for line := range strings.Lines(requests) {
 		line = strings.TrimSpace(names.Replace(line))
 		if line == "" {
@@ -264,6 +274,79 @@ func compareAnswer(w *httptest.ResponseRecorder, want string) (problems []string
 		fail("body " + got)
 	}
 	return problems
+}
+
+// TestOpenFaults answers requests for files that cannot be opened.
+func TestOpenFaults(t *testing.T) {
+	s := newSite(t)
+	inner := &server{Config: s.cfg}
+	for errno, status := range map[syscall.Errno]int{
+		syscall.ENOENT: 404, syscall.ENOTDIR: 404, syscall.ELOOP: 404, syscall.ENAMETOOLONG: 404,
+		syscall.EMFILE: 503, syscall.ENFILE: 503, syscall.ENOMEM: 503, syscall.EACCES: 500, syscall.EIO: 500,
+	} {
+		w := httptest.NewRecorder()
+		inner.fail(w, httptest.NewRequest("GET", "/x", nil), openFault(&fs.PathError{Op: "openat", Path: "x", Err: errno}))
+		if w.Code != status || (w.Header().Get("Cache-Control") == "no-store") != (status >= 500) {
+			t.Errorf("%v: %d, %v", errno, w.Code, w.Header())
+		}
+	}
+}
+
+// TestNoFiles asks while the process may not open another file.
+func TestNoFiles(t *testing.T) {
+	s := newSite(t)
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	none := old
+	none.Cur = 0
+	var answers []*httptest.ResponseRecorder
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{"/deb/community/pool/main/h/hello/hello_1_amd64.deb", "/deb/community/bookworm.sources", "/", "/healthz",
+		"/deb/community/snapshot/20260601T000000Z/dists/bookworm/InRelease"} {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest("GET", p, nil))
+		answers = append(answers, w)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	for i, w := range answers {
+		if w.Code != 503 || w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("request %d: %d, %v", i, w.Code, w.Header())
+		}
+	}
+}
+
+// TestPrefix is behind a proxy that takes a folder off every path.
+func TestPrefix(t *testing.T) {
+	s := newSite(t)
+	for base, prefix := range map[string]string{"https://example.org/a%20b/c/": "/a%20b/c", "https://example.org": ""} {
+		s.cfg.BaseURL = base
+		h, err := New(s.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func(p string) *httptest.ResponseRecorder {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest("GET", p, nil))
+			return w
+		}
+		got := ask("/deb/community/snapshot/20260601T000000Z/pool/main/x/a%3Fb_1:2%25.deb").Header().Get("Location")
+		if want := prefix + "/deb/community/snapshot/20260504T130000Z/pool/main/x/a%3Fb_1:2%25.deb"; got != want {
+			t.Errorf("redirected to %s, want %s", got, want)
+		}
+		page := ask("/").Body.String()
+		for _, want := range []string{`href="` + prefix + `/keys/archive.asc"`, `href="` + prefix + `/keys/attest.pub"`,
+			`href="` + prefix + `/healthz"`, strings.TrimRight(base, "/") + "/deb/community/bookworm.sources"} {
+			if !strings.Contains(page, want) {
+				t.Errorf("the page does not say %s:\n%s", want, page)
+			}
+		}
+	}
 }
 
 func TestHealth(t *testing.T) {

@@ -120,6 +120,13 @@ func greet(ctx context.Context, c *Conn, passphrase []byte) (*Conn, error) {
 	return c, nil
 }
 
+// Broken reports whether the signer is gone and every further call will fail.
+func (c *Conn) Broken() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.broken != nil
+}
+
 // Public returns the public keys of the signer.
 func (c *Conn) Public() Public { return c.public }
 

@@ -70,7 +70,8 @@ func checkReleases(ctx context.Context, dir string, texts [][]byte) error {
 	return nil
 }
 
-// parseRelease reads a Release and refuses one with digests that are not checked.
+// parseRelease reads a Release and refuses one with digests that are not checked,
+// and one that lists nothing: it would be no more than somebody's words.
 func parseRelease(text []byte) (*deb.Release, error) {
 	paragraph, err := deb.ParseParagraph(text)
 	if err != nil {
@@ -81,7 +82,11 @@ func parseRelease(text []byte) (*deb.Release, error) {
 			return nil, fault.New(fault.Denied, "the Release has a %s list, and only SHA256 is recomputed before signing", name)
 		}
 	}
-	return deb.ParseRelease(text)
+	release, err := deb.ParseRelease(text)
+	if err == nil && len(release.Files) == 0 {
+		return nil, fault.New(fault.Denied, "the Release lists no file").Fix("write the indexes before the Release is signed")
+	}
+	return release, err
 }
 
 // checkFiles recomputes the listed files, several at a time, and adds them to

@@ -106,7 +106,8 @@ type Public struct {
 	Repository   []byte   `json:"repository"`
 	Fingerprints []string `json:"fingerprints"`
 	// Separate is true if the process that holds the keys has a user of its own,
-	// so that neither a build step nor the builder can read them.
+	// and another one made the pipe to it. Then neither a build step nor a builder
+	// who is not root can read them.
 	Separate bool `json:"separate"`
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"time"
@@ -73,13 +72,14 @@ func (w *wireError) fault() error {
 
 // ServeSigner is the signer process: it opens the keys with the passphrase that
 // the first message brings, and answers requests, one at a time, until in ends.
-// Messages are JSON with a length of four bytes, big-endian, before it.
+// It calls itself separate only if in is a pipe that another user made. Messages
+// are JSON with a length of four bytes, big-endian, before it.
 func ServeSigner(ctx context.Context, in io.Reader, out io.Writer, s Serving) error {
 	// No other process of this user may look into the memory of this one.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fault.New(fault.Internal, "protect the signer's memory: %w", err)
 	}
-	return serve(ctx, in, out, s, separated())
+	return serve(ctx, in, out, s, separated(in))
 }
 
 func serve(ctx context.Context, in io.Reader, out io.Writer, s Serving, separate bool) error {
@@ -137,14 +137,23 @@ func reply(out io.Writer, body any, err error) error {
 	return writeFrame(out, response{Body: raw})
 }
 
-// separated reports whether this process has a user of its own: not root's, and
-// not that of the process that started it.
-func separated() bool {
-	var parent unix.Stat_t
-	if err := unix.Stat(fmt.Sprintf("/proc/%d", os.Getppid()), &parent); err != nil {
+// separated reports whether this process has a user of its own: all its user ids
+// are the same, not root's, and another than that of the process that made the
+// pipe on which requests come. A pipe keeps the user who made it, also after that
+// process has ended. Whatever cannot be made sure of counts as not separate.
+func separated(in io.Reader) bool {
+	f, ok := in.(*os.File)
+	if !ok {
 		return false
 	}
-	return os.Geteuid() != 0 && int(parent.Uid) != os.Geteuid()
+	var fs unix.Statfs_t
+	var pipe unix.Stat_t
+	fd := int(f.Fd())
+	if unix.Fstatfs(fd, &fs) != nil || fs.Type != unix.PIPEFS_MAGIC || unix.Fstat(fd, &pipe) != nil {
+		return false // the owner of a file in a folder says nothing about who writes to it
+	}
+	uid, effective, saved := unix.Getresuid()
+	return uid != 0 && uid == effective && uid == saved && uid != int(pipe.Uid)
 }
 
 func writeFrame(w io.Writer, v any) error {

@@ -44,8 +44,8 @@ func mirrorsFromApt(fsys fs.FS) (*Mirrors, error) {
 	m := &Mirrors{Aliases: map[string][]string{}}
 	for _, name := range names {
 		b, err := fs.ReadFile(fsys, name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			continue // what this user cannot read is not for this user
 		}
 		if err != nil || len(b) > maxSources {
 			return nil, fault.New(fault.Invalid, "cannot read apt's sources: %w", errors.Join(err, tooLong(b))).At(path.Join("/etc/apt", name), 0)

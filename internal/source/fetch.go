@@ -143,6 +143,9 @@ func (f *Fetcher) check(req *Request) error {
 	if req.Size > req.MaxSize {
 		return fault.New(fault.Invalid, "%s has %d bytes, at most %d are allowed", f.Mirrors.Alias(req.URI), req.Size, req.MaxSize)
 	}
+	if req.Size > 0 {
+		req.MaxSize = req.Size
+	}
 	return checkURI(req.URI)
 }
 

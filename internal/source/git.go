@@ -223,26 +223,36 @@ func (r *gitRepo) hasCommit(ctx context.Context, commit string) error {
 
 // command prepares git so that nothing but the arguments steers it.
 func (r *gitRepo) command(ctx context.Context, args ...string) *exec.Cmd {
-	settings := []string{
-		"core.hooksPath=/dev/null", "core.fsmonitor=false", "core.attributesFile=/dev/null", "gc.auto=0", "maintenance.auto=false",
-		"protocol.allow=never", "protocol." + r.scheme + ".allow=always", "protocol.version=2", "credential.helper=",
-		"fetch.recurseSubmodules=false", "submodule.recurse=false", "http.followRedirects=initial", "http.lowSpeedLimit=1", "http.lowSpeedTime=60",
-	}
-	full := []string{"--git-dir=.", "--no-replace-objects"}
-	for _, s := range settings {
-		full = append(full, "-c", s)
-	}
-	cmd := exec.CommandContext(ctx, "git", append(full, args...)...)
-	cmd.Dir = r.dir
-	cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + r.dir, "LC_ALL=C", "TZ=UTC",
-		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=true",
-		"GIT_ALLOW_PROTOCOL=" + r.scheme, "GIT_OPTIONAL_LOCKS=0", "GIT_NO_LAZY_FETCH=1",
-	}
+	cmd := gitCommand(ctx, r.dir, r.scheme, append([]string{"--git-dir=."}, args...)...)
+	cmd.Env = append(cmd.Env, "HOME="+r.dir, "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null")
 	for _, name := range []string{"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO"} {
 		if v := os.Getenv(name); v != "" {
 			cmd.Env = append(cmd.Env, name+"="+v)
 		}
+	}
+	return cmd
+}
+
+// gitCommand prepares git in dir so that no setting of the repository there makes
+// it run a program or reach out but over the scheme, "" for none.
+func gitCommand(ctx context.Context, dir, scheme string, args ...string) *exec.Cmd {
+	settings := []string{
+		"core.hooksPath=/dev/null", "core.fsmonitor=false", "core.attributesFile=/dev/null", "gc.auto=0", "maintenance.auto=false",
+		"protocol.allow=never", "protocol.version=2", "credential.helper=",
+		"fetch.recurseSubmodules=false", "submodule.recurse=false", "http.followRedirects=initial", "http.lowSpeedLimit=1", "http.lowSpeedTime=60",
+	}
+	if scheme != "" {
+		settings = append(settings, "protocol."+scheme+".allow=always")
+	}
+	full := []string{"--no-replace-objects"}
+	for _, s := range settings {
+		full = append(full, "-c", s)
+	}
+	cmd := exec.CommandContext(ctx, "git", append(full, args...)...)
+	cmd.Dir = dir
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC", "GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=true",
+		"GIT_ALLOW_PROTOCOL=" + scheme, "GIT_OPTIONAL_LOCKS=0", "GIT_NO_LAZY_FETCH=1",
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

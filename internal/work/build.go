@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +18,9 @@ import (
 	"github.com/ashlar-project/ashlar/internal/durable"
 	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/gate"
+	"github.com/ashlar-project/ashlar/internal/intoto"
 	"github.com/ashlar-project/ashlar/internal/resolve"
+	"github.com/ashlar-project/ashlar/internal/sign"
 	"github.com/ashlar-project/ashlar/internal/source"
 )
 
@@ -30,7 +34,7 @@ func (s *Shop) Build(ctx context.Context, ref Ref, opts BuildOptions) (*Record, 
 	}
 	key := p.Plan.Key()
 	if !opts.Fresh {
-		if r, err := s.load(key); err == nil && r.Verdict.Passed && len(r.Bundles) > 0 {
+		if r, err := s.load(key); err == nil && r.Verdict.Passed && r.tells(p.Lock) && s.signed(r) {
 			s.report(Event{Subject: ref.File(), Stage: "build", State: Cached})
 			return r, true, s.setLatest(ref, p.Lock.Inputs.Target.Arch, key)
 		}
@@ -61,6 +65,31 @@ func (s *Shop) Build(ctx context.Context, ref Ref, opts BuildOptions) (*Record, 
 		return r, false, refused
 	}
 	return r, false, s.setLatest(ref, p.Lock.Inputs.Target.Arch, key)
+}
+
+// tells reports whether what the record says of its sources is what a lock says.
+// The build key leaves out what no step sees, comments and who vouches for a
+// source; what is attested does not.
+func (r *Record) tells(lock *ashlar.Lock) bool {
+	was, is := &r.Lock.Inputs, &lock.Inputs
+	return was.Definition == is.Definition && slices.EqualFunc(was.Builds, is.Builds, func(a, b ashlar.BuildInputs) bool {
+		return reflect.DeepEqual(a.Sources, b.Sources)
+	})
+}
+
+// signed reports whether the statements of a record are by the key that signs
+// now. It goes by the name of the key: publish checks the signatures.
+func (s *Shop) signed(r *Record) bool {
+	pub, err := sign.ReadPublic(s.KeysDir())
+	if err != nil || len(r.Bundles) == 0 {
+		return false
+	}
+	for _, b := range r.Bundles {
+		if bundle, err := intoto.DecodeBundle(b); err != nil || bundle.KeyID() != pub.KeyID {
+			return false
+		}
+	}
+	return true
 }
 
 // definition returns the bytes of the definition that a lock names.
@@ -200,9 +229,30 @@ func (s *Shop) attest(ctx context.Context, ref Ref, r *Record) (bundles map[stri
 // evidence returns what is known of the build, for the signer and for policy.
 func (r *Record) evidence(ctx context.Context, ref Ref, now time.Time) *attest.Evidence {
 	return &attest.Evidence{
-		Definition: attest.Definition{Path: ref.Path, Content: r.Definition, Catalog: catalogState(ctx, ref.Root)},
+		Definition: attest.Definition{Path: ref.Path, Content: r.Definition, Includes: includes(ref, r.Lock), Catalog: catalogState(ctx, ref.Root)},
 		Lock:       r.Lock, Result: r.Result, Gate: r.Verdict, Now: now.UTC(),
 	}
+}
+
+// includes returns the texts that a definition includes, as its lock pins them.
+// One that has changed since is left out, and the signer will miss it.
+func includes(ref Ref, lock *ashlar.Lock) map[string][]byte {
+	texts := map[string][]byte{}
+	root, err := os.OpenRoot(ref.Root)
+	if err != nil {
+		return texts
+	}
+	defer root.Close()
+	for name, digest := range lock.Inputs.Vars {
+		name, is := strings.CutPrefix(name, "include.")
+		if !is {
+			continue
+		}
+		if b, err := root.ReadFile(name); err == nil && string(ashlar.DigestOf(b)) == digest {
+			texts[name] = b
+		}
+	}
+	return texts
 }
 
 // catalogState says which commit of which repository a catalog is at.

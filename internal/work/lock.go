@@ -91,8 +91,8 @@ func (s *Shop) lock(ctx context.Context, ref Ref, def *catalog.Expanded, anew bo
 	kept := s.path("locks", ref.slug(arch)+".json")
 	if !anew {
 		for _, file := range []string{ref.LockFile(arch), kept} {
-			if lock := s.usable(ctx, ref, def, file); lock != nil {
-				return lock, nil
+			if lock, err := s.usable(ctx, ref, def, file); lock != nil || err != nil {
+				return lock, err
 			}
 		}
 	}
@@ -117,27 +117,33 @@ func writeLock(file string, lock *ashlar.Lock) error {
 
 // usable returns the lock in a file if it is one of this definition and all its
 // files can be had, else nil; why not is reported, since the build goes on with
-// other inputs then.
-func (s *Shop) usable(ctx context.Context, ref Ref, def *catalog.Expanded, file string) *ashlar.Lock {
+// other inputs then. What only keeps it from finding out is an error: nothing is
+// built from other inputs because a mirror was down for a moment.
+func (s *Shop) usable(ctx context.Context, ref Ref, def *catalog.Expanded, file string) (*ashlar.Lock, error) {
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
+	} else if err != nil {
+		return nil, fault.New(fault.Denied, "read the lock: %w", err)
 	}
-	var lock *ashlar.Lock
-	if err == nil {
-		lock, err = ashlar.DecodeLock(b)
-	}
-	if err == nil {
+	lock, err := ashlar.DecodeLock(b)
+	if err != nil {
+		err = fault.New(fault.Invalid, "%w", err)
+	} else {
 		err = resolve.Fresh(lock, def)
 	}
 	if err == nil {
 		err = resolve.Check(ctx, lock, def, resolve.World{Fetcher: s.Fetcher, Store: s.Store, Now: s.Now()})
 	}
-	if err != nil {
-		s.report(Event{Subject: ref.File(), Stage: "lock", State: Noted, Detail: file + " is not used: " + err.Error()})
-		return nil
+	if err == nil {
+		return lock, nil
 	}
-	return lock
+	switch fault.KindOf(err) {
+	case fault.Conflict, fault.Invalid, fault.NotFound:
+		s.report(Event{Subject: ref.File(), Stage: "lock", State: Noted, Detail: file + " is not used: " + err.Error()})
+		return nil, nil
+	}
+	return nil, err
 }
 
 // resolve makes a new lock.

@@ -5,9 +5,11 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/attest"
 	"github.com/ashlar-project/ashlar/internal/durable"
 	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/gate"
@@ -21,6 +23,7 @@ type PublishOptions struct {
 	Base                 string // public address of the repositories
 	Arch                 string // "" for amd64
 	AllowUnauthenticated bool   // even what came of a source that nothing vouches for
+	AllowNetwork         bool   // even what steps made that could reach the network
 }
 
 // Publication is one suite that was published to.
@@ -82,7 +85,11 @@ func (s *Shop) sourceSet(ctx context.Context, ref Ref, opts PublishOptions) (str
 	}
 	policy := s.Config.Publish
 	policy.AllowUnauthenticated = policy.AllowUnauthenticated || opts.AllowUnauthenticated
+	policy.AllowNetwork = policy.AllowNetwork || opts.AllowNetwork
 	if err := policy.CheckPublish(r.evidence(ctx, ref, s.Now())); err != nil {
+		return "", nil, err
+	}
+	if err := s.proved(ctx, r, policy); err != nil {
 		return "", nil, err
 	}
 	suite := def.Target.Distro.Codename()
@@ -99,6 +106,43 @@ func (s *Shop) sourceSet(ctx context.Context, ref Ref, opts PublishOptions) (str
 		set.Bundles = append(set.Bundles, f)
 	}
 	return suite, set, nil
+}
+
+// proved checks every file of a record as a user of the repository will: by its
+// content and the statements beside it. The record was written by an earlier run
+// and is no evidence itself.
+func (s *Shop) proved(ctx context.Context, r *Record, policy attest.Policy) error {
+	pub, err := sign.ReadPublic(s.KeysDir())
+	if err != nil {
+		return err
+	}
+	trust, err := attest.TrustKey(pub.Attestation)
+	if err != nil {
+		return err
+	}
+	for _, f := range r.Result.Files {
+		switch path.Ext(f.Name) {
+		case ".deb", ".udeb", ".dsc":
+		default:
+			continue
+		}
+		var bundles [][]byte
+		for _, kind := range attest.BundleKinds() {
+			if b, ok := r.Bundles[attest.BundleName(f.Name, kind)]; ok {
+				bundles = append(bundles, b)
+			}
+		}
+		content, err := s.Store.Open(ctx, f.Digest)
+		if err != nil {
+			return err
+		}
+		_, err = attest.Verify(ctx, attest.VerifyRequest{Name: f.Name, File: content, Bundles: bundles, Trust: trust, Policy: policy})
+		content.Close()
+		if err != nil {
+			return fault.New(fault.KindOf(err), "%w", err).Fix("build it again: ashlar build --fresh")
+		}
+	}
+	return nil
 }
 
 // publishKeys puts the public keys where clients find them.

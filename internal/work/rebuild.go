@@ -53,17 +53,29 @@ func (s *Shop) Rebuild(ctx context.Context, file ashlar.File, p *attest.ReadyPro
 		return nil, err
 	}
 	c := &Comparison{File: file.Name, Want: file.Digest, Key: res.Key}
+	name := subjectName(p, file)
 	for _, f := range res.Files {
-		if f.Name == file.Name {
+		if f.Name == name {
 			c.Got, c.Identical = f.Digest, f.Digest == file.Digest
 		} else {
 			c.Siblings = append(c.Siblings, f)
 		}
 	}
 	if c.Got == "" {
-		return c, fault.New(fault.Failed, "building from the provenance made no file of this name").At(file.Name, 0)
+		return c, fault.New(fault.Failed, "building from the provenance made no %s", name).At(file.Name, 0)
 	}
 	return c, nil
+}
+
+// subjectName returns the name that a file had when it was built: the one at hand
+// may be another, as apt-get download writes a ":" as "%3a".
+func subjectName(p *attest.ReadyProvenance, file ashlar.File) string {
+	for _, s := range p.Subject {
+		if s.Digest["sha256"] == file.Digest.Hex() && s.Name != "" {
+			return s.Name
+		}
+	}
+	return file.Name
 }
 
 // gather brings every file of a lock into the store.

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/durable"
 	"github.com/ashlar-project/ashlar/internal/fault"
@@ -54,13 +56,26 @@ func (s *Shop) save(r *Record) error {
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return fault.New(fault.Internal, "%w", err)
 	}
-	if err := os.RemoveAll(dir); err != nil { // an older record of the same key: built again on request
-		return fault.New(fault.Internal, "%w", err)
-	}
-	if err := os.Rename(tmp, dir); err != nil {
+	if err := swap(tmp, dir); err != nil {
 		return fault.New(fault.Internal, "keep the result: %w", err)
 	}
-	return nil
+	return durable.SyncDir(filepath.Dir(dir))
+}
+
+// swap gives the folder from the name to in one step, also if another process
+// does the same. A folder that has the name, an older record of the same key that
+// was built again on request, is called from then.
+func swap(from, to string) error {
+	for {
+		err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		err = unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_EXCHANGE)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 }
 
 func writeRecord(dir string, r *Record) error {

@@ -1,6 +1,7 @@
 package work
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -10,9 +11,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/sign"
 	"github.com/ashlar-project/ashlar/internal/source"
 )
 
@@ -163,5 +166,75 @@ func TestStageEvents(t *testing.T) {
 		if s.news(vertex, c.state) != c.news {
 			t.Errorf("%d: news of %q is %v", i, c.state, !c.news)
 		}
+	}
+}
+
+// TestSaveTwice keeps records of one key from several goroutines, as processes
+// that build the same would.
+func TestSaveTwice(t *testing.T) {
+	s := shop(t)
+	var g errgroup.Group
+	for range 8 {
+		g.Go(func() error { return s.save(record("one")) })
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.load(record("one").Result.Key); err != nil {
+		t.Error(err)
+	}
+	left, err := os.ReadDir(filepath.Join(s.Dir, "results"))
+	if err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestTells(t *testing.T) {
+	lock := func(definition, signer string) *ashlar.Lock {
+		return &ashlar.Lock{Inputs: ashlar.Inputs{
+			Definition: ashlar.Material{Digest: ashlar.DigestOf([]byte(definition))},
+			Builds:     []ashlar.BuildInputs{{Sources: []ashlar.Source{{Anchor: ashlar.Anchor{Kind: ashlar.AnchoredByIndex, Signers: []string{signer}}}}}},
+		}}
+	}
+	r := &Record{Lock: lock("a", "X")}
+	for name, c := range map[string]struct {
+		lock *ashlar.Lock
+		want bool
+	}{
+		"the same":              {lock("a", "X"), true},
+		"another comment":       {lock("b", "X"), false},
+		"vouched for otherwise": {lock("a", "Y"), false},
+		"no builds":             {&ashlar.Lock{Inputs: ashlar.Inputs{Definition: r.Lock.Inputs.Definition}}, false},
+	} {
+		if got := r.tells(c.lock); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// TestSignerAgain loses the signer between two requests.
+func TestSignerAgain(t *testing.T) {
+	s := shop(t)
+	keys, err := sign.Generate("Test", "", s.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	started := 0
+	s.Signer = func(ctx context.Context) (*sign.Conn, error) {
+		started++
+		return sign.Local(ctx, keys, nil)
+	}
+	first, err := s.keys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := s.keys(t.Context()); again != first || err != nil {
+		t.Errorf("while it lives: another one, %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if second, err := s.keys(t.Context()); second == first || err != nil || started != 2 {
+		t.Errorf("after its end: %d started, %v", started, err)
 	}
 }

@@ -1,6 +1,7 @@
 package work
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -111,11 +112,12 @@ func (s *Shop) connect(ctx context.Context) (*engine.Client, error) {
 	return s.engine, nil
 }
 
-// keys returns the signer, starting it the first time.
+// keys returns the signer, starting it the first time and when the one before is
+// gone: a server runs for months.
 func (s *Shop) keys(ctx context.Context) (*sign.Conn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.signer == nil {
+	if s.signer == nil || s.signer.Broken() {
 		c, err := s.Signer(context.WithoutCancel(ctx))
 		if err != nil {
 			return nil, err
@@ -134,7 +136,17 @@ func (s *Shop) RepoDir() string { return s.path("repo") }
 
 // Repo returns the repositories, signed by the shop's signer.
 func (s *Shop) Repo(base string) (*repo.Repo, error) {
-	return repo.Open(repo.Config{Root: s.RepoDir(), Blobs: s.Store, Signer: releaseSigner{s}, BaseURL: base})
+	var ring pgp.Keyring
+	switch pub, err := sign.ReadPublic(s.KeysDir()); {
+	case fault.Is(err, fault.NotFound): // nothing can have been signed yet
+	case err != nil:
+		return nil, err
+	default:
+		if ring, err = pgp.ReadKeyring(bytes.NewReader(pub.Repository)); err != nil {
+			return nil, err
+		}
+	}
+	return repo.Open(repo.Config{Root: s.RepoDir(), Blobs: s.Store, Signer: releaseSigner{s}, Keyring: ring, BaseURL: base})
 }
 
 // A releaseSigner starts the signer when something is to be signed.
