@@ -129,6 +129,10 @@ func planStep(b *catalog.Build, s *catalog.Step, policy Policy) (*Step, error) {
 	if err != nil {
 		return nil, err
 	}
+	if key := unsupported(s); key != "" {
+		return nil, fault.New(fault.Invalid, "step %q has %s, which is not supported yet", label(s), key).At(s.File, s.Line).
+			Fix("write the step without it")
+	}
 	if (s.Privileged || b.Privileged) && !policy.AllowNetwork {
 		return nil, fault.New(fault.Policy, "step %q is privileged: it wants the network, and policy does not allow it", label(s)).
 			At(s.File, s.Line).Fix("take the step's downloads into files, or allow it with --allow-network")
@@ -149,6 +153,20 @@ func planStep(b *catalog.Build, s *catalog.Step, policy Policy) (*Step, error) {
 		return nil, fault.New(fault.Invalid, "step %q has a shell without a name", label(s)).At(s.File, s.Line).Fix("name one, such as bash, or leave the key out")
 	}
 	return step, nil
+}
+
+// unsupported returns the key of a step that it cannot do without and this engine
+// does not carry out, or "".
+func unsupported(s *catalog.Step) string {
+	switch {
+	case s.RunAs != "":
+		return "run-as"
+	case len(s.Caches) > 0:
+		return "caches"
+	case slices.ContainsFunc(s.Secrets, func(x catalog.Secret) bool { return !x.Optional }):
+		return "secrets"
+	}
+	return ""
 }
 
 // dispatch finds the planner of a step, and refuses by name what it cannot do.

@@ -157,6 +157,14 @@ func TestPlanRefuses(t *testing.T) {
 		{"step of a later issue", func(e *catalog.Expanded, _ *ashlar.Lock) { e.Builds[0].Pipeline[0].Uses = "go/build@v1" }, fault.Invalid, "go/build@v1"},
 		{"empty step", func(e *catalog.Expanded, _ *ashlar.Lock) { e.Builds[0].Pipeline[5].Runs = "" }, fault.Invalid, "neither uses nor runs"},
 		{"network", func(e *catalog.Expanded, _ *ashlar.Lock) { e.Builds[0].Pipeline[5].Privileged = true }, fault.Policy, "privileged"},
+		{"another user", func(e *catalog.Expanded, _ *ashlar.Lock) { e.Builds[0].Pipeline[5].RunAs = "nobody" }, fault.Invalid, "has run-as, which is not supported yet"},
+		{"a cache", func(e *catalog.Expanded, _ *ashlar.Lock) {
+			e.Builds[0].Pipeline[5].Caches = []catalog.Cache{{Path: "/c"}}
+		}, fault.Invalid, "has caches, which"},
+		{"a secret", func(e *catalog.Expanded, _ *ashlar.Lock) {
+			e.Builds[0].Pipeline[5].Secrets = []catalog.Secret{{ID: "s", Env: "S"}}
+		}, fault.Invalid, "has secrets, which"},
+		{"a shell without a name", func(e *catalog.Expanded, _ *ashlar.Lock) { e.Builds[0].Pipeline[5].Shell = " " }, fault.Invalid, "a shell without a name"},
 		{"lock of other builds", func(_ *catalog.Expanded, l *ashlar.Lock) { l.Inputs.Builds = nil }, fault.Conflict, "make the lock again"},
 		{"relative path", func(_ *catalog.Expanded, l *ashlar.Lock) { l.Inputs.Builds[0].Sources[0].Path = "x" }, fault.Invalid, "not absolute"},
 		{"our own folder", func(_ *catalog.Expanded, l *ashlar.Lock) { l.Inputs.Builds[0].Sources[0].Path = "/tmp/../.ashlar/in/0" }, fault.Invalid, "not for a definition"},

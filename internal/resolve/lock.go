@@ -133,13 +133,17 @@ func (l *locker) build(ctx context.Context, b *catalog.Build, main *archive.Sour
 // supported refuses by name what a build may ask for in the open format but
 // cannot be locked yet.
 func supported(b *catalog.Build) error {
-	for what, used := range map[string]bool{
-		"uses": b.Uses != "", "matrix": len(b.Matrix) > 0, "contents.artifacts": len(b.Artifacts) > 0,
-		"contents.repositories": len(b.Repositories) > 0, "outputs": len(b.Outputs) > 0, "attestations": len(b.Attestations) > 0,
-		"accounts": b.Accounts.Root || b.Accounts.RunAs != "" || len(b.Accounts.Users)+len(b.Accounts.Groups) > 0,
+	for _, key := range []struct {
+		name string
+		used bool
+	}{
+		{"uses", b.Uses != ""}, {"matrix", len(b.Matrix) > 0}, {"caches", len(b.Caches) > 0},
+		{"contents.artifacts", len(b.Artifacts) > 0}, {"contents.repositories", len(b.Repositories) > 0},
+		{"accounts", b.Accounts.Root || b.Accounts.RunAs != "" || len(b.Accounts.Users)+len(b.Accounts.Groups) > 0},
+		{"outputs", len(b.Outputs) > 0}, {"attestations", len(b.Attestations) > 0},
 	} {
-		if used {
-			return fault.New(fault.Invalid, "build %q has %s, which is not supported yet", b.Name, what).At(b.File, b.Line).
+		if key.used {
+			return fault.New(fault.Invalid, "build %q has %s, which is not supported yet", b.Name, key.name).At(b.File, b.Line).
 				Fix("build it from packages and files")
 		}
 	}

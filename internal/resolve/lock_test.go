@@ -178,6 +178,7 @@ func TestLockErrors(t *testing.T) {
 			delete(w.pool.files, "mirror://debian/pool/texinfo_1_amd64.deb")
 		}, fault.Unavailable, []string{"not in the pool: texinfo 1"}},
 		{"local file outside", "        packages: [check]\n", "      paths:\n        - {type: file, path: /x, source: ../../etc/passwd}\n", nil, fault.Invalid, []string{"../../etc/passwd"}},
+		{"a cache", "        packages: [check]\n", "      caches: [{path: /root/.cache}]\n", nil, fault.Invalid, []string{"has caches, which is not supported yet"}},
 		{"an image as base", "        packages: [check]\n", "      uses: example.org/x@sha256:00\n", nil, fault.Invalid, []string{"has uses, which is not supported yet"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -28,6 +28,9 @@ import (
 // whether it was known already. A record whose gate refused comes with an error
 // of kind fault.Policy.
 func (s *Shop) Build(ctx context.Context, ref Ref, opts BuildOptions) (*Record, bool, error) {
+	if arch := opts.arch(); arch != "amd64" {
+		return nil, false, fault.New(fault.Invalid, "packages for %s cannot be built yet", arch).At(ref.File(), 0).Fix("leave --arch out; lock and plan know it")
+	}
 	p, err := s.Plan(ctx, ref, opts)
 	if err != nil {
 		return nil, false, err
@@ -143,9 +146,7 @@ func (s *Shop) kept(ctx context.Context, file string, lock ashlar.Digest) *ashla
 func (s *Shop) compile(ctx context.Context, ref Ref, p *Planned, opts BuildOptions) (res *ashlar.Result, err error) {
 	done := s.stage(ref.File(), "build")
 	defer func() { done("", false, err) }()
-	vary := opts.Vary
-	vary.Fresh = vary.Fresh || opts.Fresh
-	r, err := s.runner(ctx, ref.File(), "build", vary)
+	r, err := s.runner(ctx, ref.File(), "build", build.Variation{Fresh: opts.Fresh})
 	if err != nil {
 		return nil, err
 	}

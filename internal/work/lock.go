@@ -16,10 +16,9 @@ import (
 
 // BuildOptions say how a definition is built.
 type BuildOptions struct {
-	Arch   string          // "" for amd64
-	Relock bool            // resolve inputs anew even if there is a lock
-	Fresh  bool            // run the steps even if their result is known
-	Vary   build.Variation // conditions other than the usual ones
+	Arch   string // "" for amd64
+	Relock bool   // resolve inputs anew even if there is a lock
+	Fresh  bool   // run the steps even if their result is known
 }
 
 func (o *BuildOptions) arch() ashlar.Arch {
