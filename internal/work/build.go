@@ -29,6 +29,9 @@ import (
 // of kind fault.Policy.
 func (s *Shop) Build(ctx context.Context, ref Ref, opts BuildOptions) (*Record, bool, error) {
 	if arch := opts.arch(); arch != "amd64" {
+		if _, err := expand(ref, arch); err != nil {
+			return nil, false, err
+		}
 		return nil, false, fault.New(fault.Invalid, "packages for %s cannot be built yet", arch).At(ref.File(), 0).Fix("leave --arch out; lock and plan know it")
 	}
 	p, err := s.Plan(ctx, ref, opts)
