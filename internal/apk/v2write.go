@@ -78,6 +78,9 @@ func WriteV2(w io.Writer, spec *V2Spec) (*V2Packed, error) {
 	if err != nil {
 		return nil, err
 	}
+	if n != int64(len(signatures)+len(part))+data.Size {
+		return nil, fault.New(fault.Internal, "package %s: the spool gives back less than was written to it", info.Name)
+	}
 	return &V2Packed{
 		Info: info, Size: n, DataSHA256: data.SHA256,
 		Identity: sha1.Sum(part), ControlSHA256: sha256.Sum256(part),
