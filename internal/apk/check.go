@@ -28,10 +28,10 @@ func (i *Info) Check() error {
 		return err
 	}
 	if err := i.checkNumbers(); err != nil {
-		return within(err, "package %s", clip(i.Name))
+		return fault.Within(err, "package %s", clip(i.Name))
 	}
 	if err := i.checkWords(); err != nil {
-		return within(err, "package %s", clip(i.Name))
+		return fault.Within(err, "package %s", clip(i.Name))
 	}
 	return nil
 }
@@ -43,7 +43,7 @@ func (i *Info) checkTexts() error {
 			Fix("use letters, digits and ._+- and begin with a letter or a digit")
 	}
 	if err := ValidateVersion(i.Version); err != nil {
-		return within(err, "package %s", clip(i.Name))
+		return fault.Within(err, "package %s", clip(i.Name))
 	}
 	if len(i.Name)+len(i.Version)+len("-.apk") > maxFileName {
 		return invalid("package %s: its name is too long for a file name", clip(i.Name))
@@ -102,7 +102,7 @@ func (i *Info) checkWords() error {
 		{"install_if", i.InstallIf, anyWord}, {"recommends", i.Recommends, anyWord},
 	} {
 		if err := checkDependencies(list.deps, list.kind); err != nil {
-			return within(err, "%s", list.what)
+			return fault.Within(err, "%s", list.what)
 		}
 	}
 	for _, tag := range i.Tags {
@@ -235,10 +235,10 @@ func (e *Entry) check(seen map[string]Kind) *fault.Error {
 		}
 	}
 	if err := e.checkNumbers(); err != nil {
-		return within(err, "%s", clip(e.Path))
+		return fault.Within(err, "%s", clip(e.Path))
 	}
 	if err := e.checkTarget(seen); err != nil {
-		return within(err, "%s", clip(e.Path))
+		return fault.Within(err, "%s", clip(e.Path))
 	}
 	return e.checkXattrs()
 }
@@ -256,6 +256,12 @@ func checkPath(p string) string {
 	case hasControl(p):
 		return "has a control character in it"
 	}
+	return checkParts(p)
+}
+
+// checkParts says what is wrong with the names that a path is made of, "" if
+// nothing is.
+func checkParts(p string) string {
 	for part := range strings.SplitSeq(p, "/") {
 		if part == "" || part == "." || part == ".." || len(part) > maxFileName {
 			return "leaves its root or is malformed"

@@ -1,6 +1,10 @@
 package apk
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/ashlar-project/ashlar/internal/fault"
+)
 
 // Bounds on a list of dependencies.
 const (
@@ -218,12 +222,12 @@ func (d Dependency) Check() error {
 		return nil
 	case Identified:
 		if _, err := ParseIdentity(d.Version); err != nil {
-			return within(err, "dependency %q", clip(d.String()))
+			return fault.Within(err, "dependency %q", clip(d.String()))
 		}
 		return nil
 	}
 	if err := ValidateVersion(d.Version); err != nil {
-		return within(err, "dependency %q", clip(d.String())).
+		return fault.Within(err, "dependency %q", clip(d.String())).
 			Fix("give it a version that apk understands, or none")
 	}
 	return nil

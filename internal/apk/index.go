@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/ashlar-project/ashlar/internal/fault"
 )
 
 // Bounds on an index.
@@ -217,11 +219,11 @@ func ParseIndex(b []byte) ([]IndexEntry, error) {
 			text = ""
 		}
 		if err := p.line(line); err != nil {
-			return nil, within(err, "package %s", clip(p.entry.Name)).At("", number)
+			return nil, fault.Within(err, "package %s", clip(p.entry.Name)).At("", number)
 		}
 	}
 	if err := p.line(""); err != nil {
-		return nil, within(err, "package %s", clip(p.entry.Name))
+		return nil, fault.Within(err, "package %s", clip(p.entry.Name))
 	}
 	return p.entries, nil
 }

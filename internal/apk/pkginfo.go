@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"strconv"
 	"strings"
+
+	"github.com/ashlar-project/ashlar/internal/fault"
 )
 
 // maxPkgInfo bounds the size of a .PKGINFO, in bytes.
@@ -30,7 +32,7 @@ func ParsePkgInfo(b []byte) (Info, [sha256.Size]byte, error) {
 		}
 		if key, value, ok := strings.Cut(line, " = "); ok {
 			if err := p.field(key, value); err != nil {
-				return Info{}, p.dataHash, within(err, "%s", clip(key)).At("", number)
+				return Info{}, p.dataHash, fault.Within(err, "%s", clip(key)).At("", number)
 			}
 		}
 	}

@@ -79,9 +79,9 @@ func ParseV2Index(b []byte, keys Keyring) (*V2Index, error) {
 	case err == nil:
 		return x, nil
 	case fault.Is(err, fault.Invalid):
-		return nil, within(err, "not a well-formed APKINDEX.tar.gz")
+		return nil, fault.Within(err, "not a well-formed APKINDEX.tar.gz")
 	}
-	return nil, within(err, "index")
+	return nil, fault.Within(err, "index")
 }
 
 func parseV2Index(b []byte, keys Keyring) (*V2Index, error) {

@@ -62,9 +62,9 @@ func OpenV2(r io.Reader, keys Keyring) (*V2Package, error) {
 func notV2(err error) error {
 	switch fault.KindOf(err) {
 	case fault.Invalid:
-		return within(err, "not a well-formed .apk")
+		return fault.Within(err, "not a well-formed .apk")
 	case fault.Denied:
-		return within(err, "package")
+		return fault.Within(err, "package")
 	}
 	return err
 }
@@ -181,7 +181,7 @@ func (p *V2Package) controlFile(e *tarEntry, t *tarReader, slots []scriptSlot) e
 			p.Info, p.DataSHA256, err = ParsePkgInfo(b)
 		}
 		if fault.Is(err, fault.Invalid) {
-			return within(err, "%s", pkgInfo)
+			return fault.Within(err, "%s", pkgInfo)
 		}
 		return err
 	}
@@ -222,7 +222,7 @@ func (p *V2Package) Walk(fn func(*Entry, io.Reader) error) error {
 		if w.stopped {
 			return err
 		}
-		return notV2(within(err, "data part"))
+		return notV2(fault.Within(err, "data part"))
 	}
 	p.src.end()
 	if [sha256.Size]byte(sum.Sum(nil)) != p.DataSHA256 {

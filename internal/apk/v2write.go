@@ -58,7 +58,7 @@ func WriteV2(w io.Writer, spec *V2Spec) (*V2Packed, error) {
 	}
 	data, err := WriteV2Data(spool, spec.Files, spec.Workers)
 	if err != nil {
-		return nil, within(err, "package %s", spec.Info.Name)
+		return nil, fault.Within(err, "package %s", spec.Info.Name)
 	}
 	control.Data = *data
 	part, info, err := control.Encode()
@@ -161,7 +161,7 @@ func (p *packer) pack(files []File) error {
 		}
 		p.files++
 		if err := p.file(f); err != nil {
-			return within(err, "%s", clip(f.Path))
+			return fault.Within(err, "%s", clip(f.Path))
 		}
 	}
 	_, err := p.gz.Write(make([]byte, 2*tarBlock))
@@ -314,7 +314,7 @@ func (c *V2Control) check() error {
 		return invalid("package %s: its build time is out of range", c.Info.Name)
 	}
 	if err := c.Scripts.Check(c.Info.Triggers); err != nil {
-		return within(err, "package %s", c.Info.Name)
+		return fault.Within(err, "package %s", c.Info.Name)
 	}
 	return nil
 }

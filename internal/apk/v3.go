@@ -160,7 +160,7 @@ func openV3(r io.Reader, schema adb.Schema, l adb.Limits, trust V3Trust) (*adb.F
 func inV3(err error) error {
 	switch fault.KindOf(err) {
 	case fault.Invalid, fault.Denied:
-		return within(err, "apk v3")
+		return fault.Within(err, "apk v3")
 	}
 	return err
 }

@@ -315,12 +315,7 @@ func checkV3Path(p string) string {
 	case hasControl(p):
 		return "has a control character in it"
 	}
-	for part := range strings.SplitSeq(p, "/") {
-		if part == "" || part == "." || part == ".." || len(part) > maxFileName {
-			return "leaves its root or is malformed"
-		}
-	}
-	return ""
+	return checkParts(p)
 }
 
 // checkFolders wants all that has something in it to be a folder: through a

@@ -97,12 +97,18 @@ func (h hostileV3) link(name, target string) adb.Value { return h.target(name, 0
 // pack returns a package with that root and these DATA blocks.
 func (h hostileV3) pack(t testing.TB, root adb.Value, data ...string) []byte {
 	t.Helper()
+	return h.packAs(t, v3SchemaPackage, root, data...)
+}
+
+// packAs returns a file of the schema with that root and these DATA blocks.
+func (h hostileV3) packAs(t testing.TB, schema adb.Schema, root adb.Value, data ...string) []byte {
+	t.Helper()
 	payload, err := h.Payload(root)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	w, err := adb.NewWriter(&b, adb.None, v3SchemaPackage, payload, nil)
+	w, err := adb.NewWriter(&b, adb.None, schema, payload, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

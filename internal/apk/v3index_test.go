@@ -181,24 +181,7 @@ func (s lostSigner) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
 func packV3Index(t *testing.T, build func(h hostileV3) adb.Value, data ...string) []byte {
 	t.Helper()
 	h := hostileV3{adb.NewBuilder()}
-	payload, err := h.Payload(build(h))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var b bytes.Buffer
-	w, err := adb.NewWriter(&b, adb.None, v3SchemaIndex, payload, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, d := range data {
-		if err := w.Data(nil, int64(len(d)), strings.NewReader(d)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
+	return h.packAs(t, v3SchemaIndex, build(h), data...)
 }
 
 func TestHostileV3Index(t *testing.T) {

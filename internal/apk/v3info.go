@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ashlar-project/ashlar/internal/adb"
+	"github.com/ashlar-project/ashlar/internal/fault"
 )
 
 // v3Value returns the value of a dependency.
@@ -148,7 +149,7 @@ func readV3Info(o adb.Object) (Info, error) {
 		{v3Recommends, &i.Recommends},
 	} {
 		if *list.to, err = readV3Dependencies(o.Object(list.slot)); err != nil {
-			return i, within(err, "package %s", i.Name)
+			return i, fault.Within(err, "package %s", i.Name)
 		}
 	}
 	return i, nil

@@ -107,7 +107,7 @@ func (p *V3Package) Walk(fn func(*Entry, io.Reader) error) error {
 		}
 		content, err := p.content(e, dir, file)
 		if err != nil {
-			return inV3(within(err, "%s", clip(e.Path)))
+			return inV3(fault.Within(err, "%s", clip(e.Path)))
 		}
 		if err := fn(e, content); err != nil {
 			return err
@@ -174,7 +174,7 @@ func (c *v3Content) Read(b []byte) (int, error) {
 	switch {
 	case err == nil:
 	case err != io.EOF:
-		c.err = inV3(within(err, "%s", clip(c.e.Path)))
+		c.err = inV3(fault.Within(err, "%s", clip(c.e.Path)))
 	case [sha256.Size]byte(c.sum.Sum(nil)) != c.e.SHA256:
 		c.err = inV3(fault.New(fault.Denied, "%s: its SHA-256 does not hold", clip(c.e.Path)).Fix("the file was changed; fetch it again"))
 	default:

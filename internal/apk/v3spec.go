@@ -41,7 +41,7 @@ type specPart struct {
 // what it comes to is a path below the folder of the index.
 func parseV3Spec(spec string) (v3Spec, error) {
 	bad := func(format string, args ...any) *fault.Error {
-		return within(invalid(format, args...), "pkgname-spec %q", clip(spec)).
+		return fault.Within(invalid(format, args...), "pkgname-spec %q", clip(spec)).
 			Fix("make it like %s or ${name}-${version}.${hash:8}.apk", defaultV3Spec)
 	}
 	base := spec[strings.LastIndexByte(spec, '/')+1:]

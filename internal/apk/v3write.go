@@ -53,7 +53,7 @@ func WriteV3(w io.Writer, spec *V3Spec) (*V3Packed, error) {
 	}
 	for i := range files {
 		if err := addSHA256(&files[i]); err != nil {
-			return nil, within(err, "package %s: %s", spec.Info.Name, clip(files[i].Path))
+			return nil, fault.Within(err, "package %s: %s", spec.Info.Name, clip(files[i].Path))
 		}
 	}
 	payload, err := v3Payload(&p.Info, &spec.Scripts, files)
@@ -70,7 +70,7 @@ func WriteV3(w io.Writer, spec *V3Spec) (*V3Packed, error) {
 		return nil, err
 	}
 	if err := writeV3Data(out, files); err != nil {
-		return nil, within(err, "package %s", spec.Info.Name)
+		return nil, fault.Within(err, "package %s", spec.Info.Name)
 	}
 	if err := out.Close(); err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func (p *V3Packed) prepare(spec *V3Spec) ([]File, error) {
 		return nil, err
 	}
 	if err := spec.Scripts.Check(p.Info.Triggers); err != nil {
-		return nil, within(err, "package %s", p.Info.Name)
+		return nil, fault.Within(err, "package %s", p.Info.Name)
 	}
 	files := slices.Clone(spec.Files)
 	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
@@ -96,14 +96,14 @@ func (p *V3Packed) prepare(spec *V3Spec) ([]File, error) {
 		entries[i] = files[i].Entry
 		p.Info.InstalledSize += files[i].Size
 		if err := checkV3Owner(&entries[i]); err != nil {
-			return nil, within(err, "package %s", p.Info.Name)
+			return nil, fault.Within(err, "package %s", p.Info.Name)
 		}
 	}
 	if p.Info.InstalledSize == 0 && (len(files) > 0 || !spec.Scripts.Empty()) {
 		p.Info.InstalledSize = 1 // of 0 apk would extract nothing
 	}
 	if err := CheckEntries(entries); err != nil {
-		return nil, within(err, "package %s", p.Info.Name)
+		return nil, fault.Within(err, "package %s", p.Info.Name)
 	}
 	return v3Order(files), nil
 }
@@ -132,7 +132,7 @@ func v3Payload(info *Info, scripts *Scripts, files []File) ([]byte, error) {
 	payload, err := b.Payload(b.Object(slots.value(b), b.Object(folders...), v3Scripts(b, scripts),
 		v3Strings(b, info.Triggers), v3Number(b, int64(info.ReplacesPriority))))
 	if err != nil {
-		return nil, within(err, "package %s", info.Name)
+		return nil, fault.Within(err, "package %s", info.Name)
 	}
 	if len(payload) > maxV3Package {
 		return nil, invalid("package %s: names and other facts of its files take %d bytes, at most %d are allowed",
@@ -197,7 +197,7 @@ func writeV3Data(out *adb.Writer, files []File) error {
 		binary.LittleEndian.PutUint32(head[:], dir)
 		binary.LittleEndian.PutUint32(head[4:], file)
 		if err := writeV3File(out, head[:], f); err != nil {
-			return within(err, "%s", clip(f.Path))
+			return fault.Within(err, "%s", clip(f.Path))
 		}
 	}
 	return nil

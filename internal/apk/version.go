@@ -193,7 +193,7 @@ const maxNumber = 17
 // the hash of a commit.
 func ValidateVersion(s string) error {
 	bad := func(format string, args ...any) error {
-		return within(invalid(format, args...), "version %q", clip(s)).
+		return fault.Within(invalid(format, args...), "version %q", clip(s)).
 			Fix("versions are like 1.2.3a_rc4_p5-r6")
 	}
 	if len(s) > maxVersion {

@@ -146,7 +146,7 @@ func (b *bootstrap) addPackages(order []bootDeb) error {
 		if len(order) > 0 && len(begun) < runtime.GOMAXPROCS(0) {
 			u, err := order[0].begin()
 			if err != nil {
-				return within(err, "package %s", order[0].pkg.Name)
+				return fault.Within(err, "package %s", order[0].pkg.Name)
 			}
 			begun, order = append(begun, u), order[1:]
 			continue
@@ -154,7 +154,7 @@ func (b *bootstrap) addPackages(order []bootDeb) error {
 		u := begun[0]
 		b.files = map[string]string{}
 		if err := walkPlain(u.name, u.plain, b.entry); err != nil {
-			return within(err, "package %s", u.pkg.Name)
+			return fault.Within(err, "package %s", u.pkg.Name)
 		}
 		u.close()
 		begun = begun[1:]

@@ -2,7 +2,6 @@ package deb
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/ashlar-project/ashlar/internal/fault"
 )
@@ -18,16 +17,4 @@ func InFile(err error, file string) error {
 	named := *e
 	named.File = file
 	return &named
-}
-
-// within returns err with words before its message; place, remedy and kind stay.
-func within(err error, format string, args ...any) *fault.Error {
-	prefix := fmt.Sprintf(format, args...) + ": "
-	var e *fault.Error
-	if !errors.As(err, &e) {
-		return fault.New(fault.KindOf(err), "%s%w", prefix, err)
-	}
-	longer := *e
-	longer.What = prefix + e.What
-	return &longer
 }

@@ -40,7 +40,7 @@ func parseFileList(p Paragraph, field string, form listForm) ([]fileEntry, error
 				err = fault.New(fault.Invalid, "%s is listed twice", e.name)
 			}
 			if err != nil {
-				return nil, within(err, "%s", field).At("", line)
+				return nil, fault.Within(err, "%s", field).At("", line)
 			}
 			e.line = line
 			seen[e.name] = true
@@ -71,7 +71,7 @@ func toFiles(entries []fileEntry) ([]ashlar.File, error) {
 	for _, e := range entries {
 		digest, err := parseDigest(e.hash)
 		if err != nil {
-			return nil, within(err, "file %s", e.name).At("", e.line)
+			return nil, fault.Within(err, "file %s", e.name).At("", e.line)
 		}
 		files = append(files, ashlar.File{Name: e.name, Digest: digest, Size: e.size})
 	}

@@ -117,7 +117,7 @@ func (b *packageBuilder) field(name, value string, line int) {
 		p.Provides, err = parseProvides(value)
 	}
 	if err != nil && b.err == nil {
-		b.err = within(err, "field %s", name).At("", line)
+		b.err = fault.Within(err, "field %s", name).At("", line)
 	}
 }
 
@@ -169,7 +169,7 @@ func (b *packageBuilder) finish() (*Package, error) {
 	p := &b.pkg
 	switch {
 	case b.err != nil:
-		return nil, within(b.err, "package %s", clip(p.Name))
+		return nil, fault.Within(b.err, "package %s", clip(p.Name))
 	case !isPackageName(p.Name):
 		return nil, fault.New(fault.Invalid, "%q is not a package name", clip(p.Name))
 	case !isArchName(string(p.Arch)):
@@ -178,7 +178,7 @@ func (b *packageBuilder) finish() (*Package, error) {
 		return nil, fault.New(fault.Invalid, "package %s: %q is not a path inside an archive", p.Name, clip(p.Filename))
 	}
 	if err := ValidateVersion(p.Version); err != nil {
-		return nil, within(err, "package %s", p.Name)
+		return nil, fault.Within(err, "package %s", p.Name)
 	}
 	if p.Source == "" {
 		p.Source = p.Name

@@ -64,7 +64,7 @@ func ParseSource(p Paragraph) (*SourcePackage, error) {
 		return nil, fault.New(fault.Invalid, "%q is not the name of a source package", clip(s.Name)).At("", p.Line("Source"))
 	}
 	if err := ValidateVersion(s.Version); err != nil {
-		return nil, within(err, "source %s", s.Name).At("", p.Line("Version"))
+		return nil, fault.Within(err, "source %s", s.Name).At("", p.Line("Version"))
 	}
 	if s.Directory != "" && !isPlainPath(s.Directory) {
 		return nil, fault.New(fault.Invalid, "source %s: %q is not a path inside an archive", s.Name, clip(s.Directory)).At("", p.Line("Directory"))
@@ -74,7 +74,7 @@ func ParseSource(p Paragraph) (*SourcePackage, error) {
 	}
 	files, err := sourceFiles(p)
 	if err != nil {
-		return nil, within(err, "source %s", s.Name)
+		return nil, fault.Within(err, "source %s", s.Name)
 	}
 	s.Files = files
 	return s, nil
@@ -95,7 +95,7 @@ func (s *SourcePackage) relations(p Paragraph) error {
 	} {
 		deps, err := ParseDependencies(p.Get(f.name))
 		if err != nil {
-			return within(err, "source %s: field %s", s.Name, f.name).At("", p.Line(f.name))
+			return fault.Within(err, "source %s: field %s", s.Name, f.name).At("", p.Line(f.name))
 		}
 		*f.to = deps
 	}

@@ -72,6 +72,18 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// Within returns err with words before its message; place, remedy and kind stay.
+func Within(err error, format string, args ...any) *Error {
+	prefix := fmt.Sprintf(format, args...) + ": "
+	var e *Error
+	if !errors.As(err, &e) {
+		return New(KindOf(err), "%s%w", prefix, err)
+	}
+	longer := *e
+	longer.What = prefix + e.What
+	return &longer
+}
+
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
