@@ -33,13 +33,25 @@ type Variation struct {
 // dpkg; debs holds them.
 func installLayer(root, debs llb.State, l ashlar.Layer, first bool) llb.State {
 	return engine.Step{
-		Name: fmt.Sprintf("root: %s, %d packages", l.Name, len(l.Packages)),
-		Args: []string{"/bin/sh", "-c", layerScript(l, first)},
+		Name:   fmt.Sprintf("root: %s, %d packages", l.Name, len(l.Packages)),
+		Args:   []string{"/bin/sh", "-c", layerScript(l, first)},
+		Writes: unpacked(l),
 		Mounts: []engine.Mount{
 			{Path: DebDir, State: debs, ReadOnly: true},
 			{Path: "/var/lib/dpkg/updates", Tmpfs: true},
+			{Path: PlainDir, Tmpfs: true},
 		},
 	}.Run(root).Root()
+}
+
+// unpacked returns how many bytes a layer takes on a disk at most, judging by its
+// packages: the best that xz does with programs and texts is about a tenth.
+func unpacked(l ashlar.Layer) int64 {
+	var n int64
+	for _, p := range l.Packages {
+		n += p.Size
+	}
+	return 10 * n
 }
 
 // graph returns the state that holds the outputs of a build under /0 (what lies

@@ -233,14 +233,28 @@ func (b *bootstrap) entry(h *tar.Header, r io.Reader) error {
 	return b.file(at, h, r)
 }
 
-// idle are the folders with nothing that unpacking a package could need.
-var idle = []string{"usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian", "usr/share/zoneinfo"}
+// idle are the patterns of folders with nothing that unpacking a package could
+// need. Perl's scripts have perl-base until everything is unpacked.
+var idle = []string{
+	"usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian", "usr/share/zoneinfo",
+	"usr/share/bash-completion", "usr/share/terminfo", "usr/lib/terminfo", "usr/share/perl", "usr/lib/*/perl", "usr/lib/*/gconv",
+}
 
 // isIdle reports whether a path of the root is one of those folders or below.
 func isIdle(at string) bool {
 	return slices.ContainsFunc(idle, func(dir string) bool {
-		rest, ok := strings.CutPrefix(at, dir)
-		return ok && (rest == "" || rest[0] == '/')
+		head := at
+		for i, depth := 0, strings.Count(dir, "/"); i < len(at); i++ {
+			if at[i] == '/' {
+				if depth == 0 {
+					head = at[:i]
+					break
+				}
+				depth--
+			}
+		}
+		ok, _ := path.Match(dir, head) // the patterns are well formed
+		return ok
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/moby/buildkit/client/llb"
 	"golang.org/x/sys/unix"
 
@@ -53,6 +54,49 @@ func TestSolve(t *testing.T) {
 	}
 	if err := b.solve(t, b.root, req); !fault.Is(err, fault.Conflict) {
 		t.Errorf("output folder that exists: %v", err)
+	}
+}
+
+// TestInMemory runs a step in memory and on the disk: the step after it sees the
+// same tree.
+func TestInMemory(t *testing.T) {
+	b := shared.get(t)
+	var trees []string
+	for _, writes := range []int64{0, 1 << 20} {
+		plant, _ := b.step("plant")
+		rearrange, _ := b.step("rearrange")
+		rearrange.Writes = writes
+		list, _ := b.step("list", "/job/list")
+		root := rearrange.Run(plant.Run(b.root).Root()).Root()
+		out := filepath.Join(t.TempDir(), "out")
+		if err := b.solve(t, list.Run(root).GetMount("/job"), engine.Request{Out: out}); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(filepath.Join(out, "list"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		trees = append(trees, string(got))
+	}
+	const want = `/t drwxr-xr-x 0:0 
+/t/changed -rw-r--r-- 7:8 new
+/t/folder -rw-r----- 0:0 a file
+/t/kept -rw-r--r-- 0:0 kept
+/t/link Lrwxrwxrwx 0:0 kept
+/t/linked -rw-r--r-- 0:0 
+/t/refilled drwx------ 0:0 
+/t/refilled/new -rw-r--r-- 0:0 
+`
+	for i, tree := range trees {
+		if diff := cmp.Diff(want, tree); diff != "" {
+			t.Errorf("tree %d (-want +got):\n%s", i, diff)
+		}
+	}
+	if log, err := os.ReadFile(filepath.Join(b.cfg.StateDir, "engine", "engine.log")); err != nil || strings.Contains(string(log), "works on the disk") {
+		t.Errorf("a step was to work in memory and did not: %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(b.cfg.StateDir, "engine", "tmp", "memory-*")); len(left) > 0 {
+		t.Errorf("memory that was not given back: %v", left)
 	}
 }
 

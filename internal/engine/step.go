@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/solver/pb"
@@ -31,7 +32,14 @@ type Step struct {
 	// Solve refuses it unless the request allows it. Names are not resolved unless
 	// a mount brings an /etc/resolv.conf.
 	Network bool
+	// Writes is how many bytes the step is going to write at most, 0 if that is
+	// not known. The embedded engine lets such a step work in memory.
+	Writes int64
 }
+
+// writesHint is the variable by which Writes reaches the embedded engine, which
+// takes it out of the environment; a stock daemon leaves it there.
+const writesHint = "ASHLAR_WRITES"
 
 // A Mount places content into a step.
 type Mount struct {
@@ -62,6 +70,9 @@ func (s Step) Run(root llb.State) llb.ExecState {
 		if name != "PATH" {
 			opts = append(opts, llb.AddEnv(name, s.Env[name]))
 		}
+	}
+	if s.Writes > 0 {
+		opts = append(opts, llb.AddEnv(writesHint, strconv.FormatInt(s.Writes, 10)))
 	}
 	if s.User != "" {
 		opts = append(opts, llb.User(s.User))

@@ -84,13 +84,16 @@ func clearRemains(ctx context.Context, dir string) error {
 	if err := mount.UnmountRecursive(tmp, unix.MNT_DETACH); err != nil {
 		return fault.New(fault.Internal, "unmount what a killed engine left in %s: %w", tmp, err)
 	}
-	// BuildKit leaves the empty folder of every single file that it mounted.
-	empty, err := filepath.Glob(filepath.Join(tmp, "buildkit-mount*"))
-	if err != nil {
-		return err
-	}
-	for _, dir := range empty {
-		_ = os.Remove(dir) // fails, rightly, if it is not empty
+	// BuildKit leaves the empty folder of every single file that it mounted, and
+	// a killed daemon that of every step in memory.
+	for _, pattern := range []string{"buildkit-mount*", memoryPrefix + "*"} {
+		empty, err := filepath.Glob(filepath.Join(tmp, pattern))
+		if err != nil {
+			return err
+		}
+		for _, dir := range empty {
+			_ = os.Remove(dir) // fails, rightly, if it is not empty
+		}
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package enginehost
 
 import (
 	"context"
+	"os"
 	"sync"
 	"time"
 
@@ -34,7 +35,15 @@ func (s *steps) Run(ctx context.Context, id string, root executor.Mount, mounts 
 	defer context.AfterFunc(s.stop, func() { cancel(context.Canceled) })()
 	s.add(1)
 	defer s.add(-1)
-	return s.Executor.Run(ctx, id, root, mounts, p, started)
+	var hint int64
+	p.Meta.Env, hint = takeHint(p.Meta.Env)
+	root, changes := inMemory(root, os.TempDir(), hint)
+	defer changes.close()
+	rec, err := s.Executor.Run(ctx, id, root, mounts, p, started)
+	if err == nil {
+		err = changes.commit()
+	}
+	return rec, err
 }
 
 func (s *steps) add(n int) {

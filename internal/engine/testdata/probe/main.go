@@ -23,7 +23,7 @@ func main() {
 	verb, args := os.Args[1], os.Args[2:]
 	verbs := map[string]func([]string) error{
 		"write": write, "exit": exit, "hold": hold, "fill": fill, "report": report, "search": search, "nothing": func([]string) error { return nil },
-		"stamp": stamp, "litter": litter,
+		"stamp": stamp, "litter": litter, "plant": plant, "rearrange": rearrange, "list": list,
 	}
 	if err := verbs[verb](args); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -50,6 +50,44 @@ func litter(args []string) error {
 		os.Mkdir(at("folder"), 0o755), os.Chmod(at("folder"), 0o777|fs.ModeSticky|fs.ModeSetgid),
 		os.Symlink("/etc/passwd", at("link")), os.Symlink("..", at("up")), syscall.Mkfifo(at("fifo"), 0o666),
 		syscall.Mknod(at("null"), syscall.S_IFCHR|0o666, 1<<8|3))
+}
+
+// plant: a tree to rearrange
+func plant([]string) error {
+	return errors.Join(os.MkdirAll("/t/folder/below", 0o755), os.Mkdir("/t/refilled", 0o755), os.WriteFile("/t/refilled/old", nil, 0o644),
+		os.WriteFile("/t/gone", nil, 0o644), os.WriteFile("/t/kept", []byte("kept"), 0o644), os.WriteFile("/t/changed", []byte("old"), 0o644))
+}
+
+// rearrange: changes the tree in every way that a layer has to note, and refuses
+// to see the hint that it was given
+func rearrange([]string) error {
+	for _, e := range os.Environ() {
+		if strings.HasPrefix(e, "ASHLAR_") {
+			return errors.New("the step sees " + e)
+		}
+	}
+	return errors.Join(os.Remove("/t/gone"), os.RemoveAll("/t/folder"), os.WriteFile("/t/folder", []byte("a file"), 0o640),
+		os.RemoveAll("/t/refilled"), os.Mkdir("/t/refilled", 0o700), os.WriteFile("/t/refilled/new", nil, 0o644), os.Link("/t/refilled/new", "/t/linked"),
+		os.WriteFile("/t/changed", []byte("new"), 0o644), os.Symlink("kept", "/t/link"), os.Chown("/t/changed", 7, 8))
+}
+
+// list FILE: what the tree has
+func list(args []string) error {
+	var b strings.Builder
+	err := filepath.WalkDir("/t", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		text, _ := os.ReadFile(path)
+		fmt.Fprintf(&b, "%s %s %d:%d %s\n", path, info.Mode(), st.Uid, st.Gid, text)
+		return nil
+	})
+	return errors.Join(err, os.WriteFile(args[0], []byte(b.String()), 0o644))
 }
 
 // exit CODE LINES
