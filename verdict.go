@@ -11,18 +11,19 @@ type Verdict struct {
 type Check struct {
 	Name    string `json:"name"`    // "whole source set", "install", "upgrade"
 	Subject string `json:"subject"` // the package
-	Outcome string `json:"outcome"` // CheckPassed or CheckFailed
+	Outcome string `json:"outcome"` // CheckPassed, CheckFailed or CheckLeftOut
 	Detail  string `json:"detail,omitempty"`
 }
 
 // The outcomes of a check.
 const (
-	CheckPassed = "passed"
-	CheckFailed = "failed"
+	CheckPassed  = "passed"
+	CheckFailed  = "failed"
+	CheckLeftOut = "left out" // it could not be made; Detail says why
 )
 
-// Add appends a check; one that failed fails the verdict.
+// Add appends a check; one that neither passed nor was left out fails the verdict.
 func (v *Verdict) Add(c Check) {
 	v.Checks = append(v.Checks, c)
-	v.Passed = v.Passed && c.Outcome == CheckPassed
+	v.Passed = v.Passed && (c.Outcome == CheckPassed || c.Outcome == CheckLeftOut)
 }

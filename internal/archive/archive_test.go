@@ -236,6 +236,64 @@ func TestNeverBackInTime(t *testing.T) {
 	}
 }
 
+// TestUniverseOf goes back to indexes that were pinned, though newer ones are
+// there and the old have expired.
+func TestUniverseOf(t *testing.T) {
+	f := newFake(t)
+	a := f.archive()
+	u, err := a.Universe(t.Context(), amd64, day)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pinned := append(u.Indexes(), ashlar.Index{URI: "mirror://debian/dists/trixie/InRelease", Digest: ashlar.DigestOf(nil)})
+	later := day.AddDate(0, 0, 20)
+	f.publish(suite{name: "bookworm", packages: strings.ReplaceAll(packages, "2.0", "2.1"), date: later})
+	f.publish(suite{name: "bookworm-security", date: later})
+	if u, err = a.Universe(t.Context(), amd64, later); err != nil {
+		t.Fatal(err)
+	}
+	all, err := u.Versions("tool")
+	if got := versions(t, all, err); !slices.Equal(got, []string{"tool 2.1"}) {
+		t.Fatalf("now %v", got)
+	}
+	f.setDown(true)
+	for _, again := range []*Archive{a, f.archive()} {
+		u, err := again.UniverseOf(t.Context(), amd64, pinned, later)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := u.Versions("tool")
+		if got := versions(t, all, err); !slices.Equal(got, []string{"tool 2.0"}) {
+			t.Errorf("then %v", got)
+		}
+		if diff := cmp.Diff(pinned[:2], u.Indexes()); diff != "" {
+			t.Error(diff)
+		}
+	}
+	_, err = a.UniverseOf(t.Context(), amd64, pinned[1:], later)
+	checkKind(t, err, fault.NotFound, "no index of this suite is pinned")
+	elsewhere := slices.Clone(pinned)
+	elsewhere[0].Digest = ashlar.DigestOf([]byte("elsewhere"))
+	_, err = a.UniverseOf(t.Context(), amd64, elsewhere, later)
+	checkKind(t, err, fault.NotFound, "not kept here")
+	blobOf := filepath.Join(f.dir, "blobs", "sha256", pinned[0].Digest.Hex())
+	if err := os.Chmod(blobOf, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	spoil(t, blobOf, func(b []byte) []byte { return append(b, '\n') })
+	_, err = f.archive().UniverseOf(t.Context(), amd64, pinned, later)
+	checkFault(t, err, fault.Denied, "altered")
+}
+
+// checkKind checks an error that another one takes the place of, so that it needs
+// no remedy.
+func checkKind(t *testing.T, err error, kind fault.Kind, says string) {
+	t.Helper()
+	if !fault.Is(err, kind) || !strings.Contains(err.Error(), says) {
+		t.Errorf("got %v (%s), want %s: %s", err, fault.KindOf(err), kind, says)
+	}
+}
+
 func TestDamagedCache(t *testing.T) {
 	flip := func(b []byte) []byte {
 		b[len(b)/2] ^= 1

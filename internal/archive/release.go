@@ -143,9 +143,23 @@ func (a *Archive) remember(r *release) error {
 // verify checks the signature of an InRelease in the store, that it is of the
 // suite, and that it is valid now.
 func (a *Archive) verify(ctx context.Context, s Suite, d ashlar.Digest, now time.Time) (*release, error) {
+	r, err := a.read(ctx, s, d, now)
+	if err != nil {
+		return nil, err
+	}
+	return r, a.current(r, now)
+}
+
+// read checks the signature of an InRelease in the store, and that it is of the
+// suite.
+func (a *Archive) read(ctx context.Context, s Suite, d ashlar.Digest, now time.Time) (*release, error) {
 	b, err := blob.ReadAll(ctx, a.cfg.Fetcher.Store, d, maxInRelease)
 	if err != nil {
 		return nil, err
+	}
+	if got := ashlar.DigestOf(b); got != d {
+		return nil, fault.New(fault.Denied, "its copy in the store was altered: the content is %s", got).At(s.inRelease(), 0).
+			Fix("delete blobs/sha256/%s from the state folder", d.Hex())
 	}
 	keyring, err := a.keyring()
 	if err != nil {
@@ -167,7 +181,7 @@ func (a *Archive) verify(ctx context.Context, s Suite, d ashlar.Digest, now time
 		return nil, fault.New(fault.Denied, "the mirror gave the index of %q (%s) for that of %q", content.Codename, content.Suite, s.Name).At(s.inRelease(), 0).
 			Fix("use another mirror")
 	}
-	return r, a.current(r, now)
+	return r, nil
 }
 
 // current checks that a release is valid at a time.

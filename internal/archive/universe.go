@@ -57,6 +57,39 @@ func (a *Archive) Universe(ctx context.Context, t ashlar.Target, now time.Time) 
 	if err != nil {
 		return nil, err
 	}
+	return a.universe(ctx, t, releases, now)
+}
+
+// UniverseOf returns the binary packages that a target's suites held when the
+// given indexes were theirs; indexes of other suites are passed over. Signatures
+// must hold, but an index may have expired: who pinned it took it while it was
+// valid. The error is fault.NotFound if a suite has no index among them, or one
+// whose InRelease is not in the store.
+func (a *Archive) UniverseOf(ctx context.Context, t ashlar.Target, indexes []ashlar.Index, now time.Time) (*Universe, error) {
+	suites, err := a.Suites(t.Distro)
+	if err != nil {
+		return nil, err
+	}
+	var releases []*release
+	for _, s := range suites {
+		i := slices.IndexFunc(indexes, func(x ashlar.Index) bool { return x.URI == s.inRelease() })
+		if i < 0 {
+			return nil, fault.New(fault.NotFound, "no index of this suite is pinned").At(s.inRelease(), 0)
+		}
+		if _, err := a.cfg.Fetcher.Store.Stat(ctx, indexes[i].Digest); err != nil {
+			return nil, fault.New(fault.NotFound, "the pinned index %s is not kept here", indexes[i].Digest.Short()).At(s.inRelease(), 0)
+		}
+		r, err := a.read(ctx, s, indexes[i].Digest, now)
+		if err != nil {
+			return nil, err
+		}
+		releases = append(releases, r)
+	}
+	return a.universe(ctx, t, releases, now)
+}
+
+// universe returns the binary packages that releases list for a target.
+func (a *Archive) universe(ctx context.Context, t ashlar.Target, releases []*release, now time.Time) (*Universe, error) {
 	key := t.String()
 	for _, r := range releases {
 		key += " " + string(r.index.Digest)

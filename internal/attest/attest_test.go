@@ -437,3 +437,33 @@ func FuzzReadProvenance(f *testing.F) {
 		_ = DefaultPolicy().judge(judged{lock: r.Internal.Lock, network: r.Internal.Network})
 	})
 }
+
+// TestLeftOut: an upgrade that could not be tried forbids nothing, and both the
+// statement and who verifies say that it was not.
+func TestLeftOut(t *testing.T) {
+	b := newBuild(t)
+	b.e.Gate.Add(ashlar.Check{Name: "upgrade", Subject: "a", Outcome: ashlar.CheckLeftOut, Detail: "the archive has 3"})
+	if !b.e.Gate.Passed {
+		t.Error("the verdict does not pass")
+	}
+	signer, trust := localSigner(t, b.store)
+	bundles, err := Sign(t.Context(), signer, b.e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := b.verify(t, bundles, trust, DefaultPolicy())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const said = "upgrade a left out: the archive has 3"
+	if test := b.e.testResult(); test.Result != intoto.TestWarned || !slices.Contains(test.WarnedTests, testGate+said) {
+		t.Errorf("the statement is %+v", test)
+	}
+	if !slices.ContainsFunc(r.Claims, func(c Claim) bool { return c.OK && c.Detail == "2 checks passed; "+said }) {
+		t.Errorf("the report is %+v", r.Claims)
+	}
+	b.e.Gate.Add(ashlar.Check{Name: "install", Subject: "a", Outcome: "perhaps"})
+	if b.e.Gate.Passed || b.e.testResult().Result != intoto.TestFailed {
+		t.Error("an outcome that is not known passes")
+	}
+}

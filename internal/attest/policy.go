@@ -140,7 +140,7 @@ func (p Policy) tests(t *intoto.TestResult) []Claim {
 	}
 	own := Claim{Claim: "The package's own tests did not fail", OK: true}
 	gate := Claim{Claim: "The package set installs and upgrades", OK: true}
-	passed := 0
+	passed, untried := 0, ""
 	for _, name := range t.PassedTests {
 		if strings.HasPrefix(name, testGate) {
 			passed++
@@ -149,11 +149,13 @@ func (p Policy) tests(t *intoto.TestResult) []Claim {
 		}
 	}
 	for _, name := range t.WarnedTests {
-		if !strings.HasPrefix(name, testGate) {
+		if check, is := strings.CutPrefix(name, testGate); is {
+			untried += "; " + check
+		} else {
 			own.Detail = name
 		}
 	}
-	gate.Detail = fmt.Sprintf("%d checks passed", passed)
+	gate.Detail = fmt.Sprintf("%d checks passed", passed) + untried
 	if passed == 0 {
 		gate.OK, gate.Detail = p.AllowUngated, "the gate did not run"
 	}

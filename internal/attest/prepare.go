@@ -164,9 +164,12 @@ func (e *Evidence) addGate(t *intoto.TestResult) {
 	}
 	for _, c := range v.Checks {
 		name := testGate + c.Name + " " + c.Subject
-		if c.Outcome == ashlar.CheckPassed {
+		switch c.Outcome {
+		case ashlar.CheckPassed:
 			t.PassedTests = append(t.PassedTests, name)
-		} else {
+		case ashlar.CheckLeftOut:
+			t.WarnedTests = append(t.WarnedTests, name+" left out"+reason(c.Detail))
+		default:
 			t.FailedTests = append(t.FailedTests, name+reason(c.Detail))
 		}
 	}

@@ -38,6 +38,9 @@ type Case struct {
 	// the versions before it, may draw on.
 	Root    ashlar.Root
 	Archive []Package
+	// Before has the archive's version of each package of the set, to upgrade
+	// from. Untried says of those that cannot be upgraded from there why not.
+	Before, Untried map[string]string
 	// Indexes are the signed indexes that Root and Archive come from.
 	Indexes []ashlar.Index
 }
@@ -82,7 +85,7 @@ func Judge(ctx context.Context, r *build.Runner, c *Case) (*ashlar.Verdict, erro
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	for _, check := range checks {
+	for _, check := range append(checks, leftOut(c)...) {
 		v.Add(check)
 	}
 	return v, nil

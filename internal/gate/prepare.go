@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"fmt"
 	"path"
 	"slices"
 
@@ -10,110 +11,157 @@ import (
 	"github.com/ashlar-project/ashlar/internal/deb"
 	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/resolve"
-	"github.com/ashlar-project/ashlar/internal/source"
 )
 
 // Prepare gathers what is needed to judge a result: a root with apt, and every
-// package of the world that installing or upgrading the set draws on. Dsc and
-// Profiles of the case are left to the caller.
+// package of the world that installing or upgrading the set draws on. What the
+// index lists but the pool does not have is done without, as when a build root
+// is solved. Dsc and Profiles of the case are left to the caller. The error is
+// fault.Policy if a package of the set cannot be installed on this snapshot.
 func Prepare(ctx context.Context, w resolve.World, res *ashlar.Result) (*Case, error) {
 	c := &Case{Target: res.Target, Set: res.Files, Indexes: w.Indexes}
 	var err error
 	if c.Packages, err = readSet(ctx, w.Store, res.Debs()); err != nil {
 		return nil, err
 	}
-	apt, err := aptRoot(w.Universe, res.Target.Arch)
+	over, err := overlay(w.Universe, c.Packages)
 	if err != nil {
 		return nil, err
 	}
-	c.Root = apt.Root(res.Target.Arch, w.PackageURI)
-	needed, err := closure(w.Universe, c, apt)
-	if err != nil {
-		return nil, err
-	}
-	var files []ashlar.File
-	for _, p := range needed {
-		uri := w.PackageURI(p)
-		files = append(files, ashlar.File{Name: path.Base(uri), Digest: p.SHA256, Size: p.Size})
-		if err := fetch(ctx, w, uri, p); err != nil {
+	gone := map[resolve.ID]bool{}
+	var n *needs
+	err = w.Settle(ctx, gone, func() (_ []*deb.Package, err error) {
+		if n, err = closure(over, c.Target.Arch, gone); err != nil {
 			return nil, err
 		}
-	}
-	if c.Archive, err = readSet(ctx, w.Store, files); err != nil {
-		return nil, err
-	}
-	return c, nil
-}
-
-// fetch brings a package of the world into the store.
-func fetch(ctx context.Context, w resolve.World, uri string, p *deb.Package) error {
-	if _, err := w.Store.Stat(ctx, p.SHA256); err == nil {
-		return nil
-	}
-	_, err := w.Fetcher.Fetch(ctx, source.Request{URI: uri, Digest: p.SHA256, Size: p.Size})
-	return err
-}
-
-// aptRoot solves Essential, and apt on top.
-func aptRoot(u resolve.Universe, arch ashlar.Arch) (*resolve.Set, error) {
-	essential, err := u.Essential()
-	if err != nil {
-		return nil, err
-	}
-	var specs []resolve.Spec
-	for _, p := range essential {
-		specs = append(specs, resolve.Spec{Name: p.Name, By: "Essential"})
-	}
-	first, err := resolve.Solve(u, resolve.Request{Arch: arch, Packages: specs})
-	if err != nil {
-		return nil, err
-	}
-	second, err := resolve.Solve(u, resolve.Request{
-		Arch: arch, Packages: []resolve.Spec{{Name: "apt", By: "the gate"}}, Installed: first.Packages,
+		return n.packages, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &resolve.Set{Layers: []resolve.SetLayer{
-		{Name: resolve.LayerEssential, Packages: first.Packages},
-		{Name: "apt", Packages: second.Packages},
-	}}, nil
+	c.Root, c.Before, c.Untried = n.apt.Root(c.Target.Arch, w.PackageURI), n.before, n.untried
+	var files []ashlar.File
+	for _, p := range n.packages {
+		files = append(files, ashlar.File{Name: path.Base(w.PackageURI(p)), Digest: p.SHA256, Size: p.Size})
+	}
+	c.Archive, err = readSet(ctx, w.Store, files)
+	return c, err
 }
 
-// closure returns the packages of the snapshot that each package of the set
-// needs, and each package's own earlier version with what that needs.
-func closure(u resolve.Universe, c *Case, apt *resolve.Set) ([]*deb.Package, error) {
-	over, err := overlay(u, c.Packages)
+// needs are what a set draws on.
+type needs struct {
+	apt      *resolve.Set // the root with apt
+	packages []*deb.Package
+	before   map[string]string // see Case
+	untried  map[string]string
+
+	over *overlaid
+	arch ashlar.Arch
+	gone map[resolve.ID]bool // what the pool does not have
+	seen map[ashlar.Digest]bool
+}
+
+// closure returns the packages of the snapshot that a root with apt and each
+// package of the set need, and each package's own earlier version with what that
+// needs.
+func closure(over *overlaid, arch ashlar.Arch, gone map[resolve.ID]bool) (*needs, error) {
+	n := &needs{before: map[string]string{}, untried: map[string]string{}, over: over, arch: arch, gone: gone, seen: map[ashlar.Digest]bool{}}
+	if err := n.root(); err != nil {
+		return nil, err
+	}
+	n.take(n.apt.All()) // apt weighs what is installed by what its index knows
+	for _, p := range over.list {
+		if err := n.install(p); err != nil {
+			return nil, err
+		}
+		if err := n.upgrade(p); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+// take adds packages of the snapshot, each once.
+func (n *needs) take(list []*deb.Package) {
+	for _, p := range list {
+		if p.SHA256 != "" && !n.seen[p.SHA256] && !n.over.ours[p] {
+			n.seen[p.SHA256] = true
+			n.packages = append(n.packages, p)
+		}
+	}
+}
+
+// solve solves specs in a universe on top of what is installed.
+func (n *needs) solve(u resolve.Universe, installed []*deb.Package, specs ...resolve.Spec) ([]*deb.Package, error) {
+	s, err := resolve.Solve(u, resolve.Request{Arch: n.arch, Packages: specs, Installed: installed, Unavailable: n.gone})
 	if err != nil {
 		return nil, err
 	}
-	seen := map[ashlar.Digest]bool{}
-	var all []*deb.Package
-	take := func(list []*deb.Package) {
-		for _, p := range list {
-			if p.SHA256 != "" && !seen[p.SHA256] && !over.ours[p] {
-				seen[p.SHA256] = true
-				all = append(all, p)
-			}
-		}
+	return s.Packages, nil
+}
+
+// root solves Essential, and apt on top.
+func (n *needs) root() error {
+	u := n.over.Universe
+	specs, err := resolve.EssentialSpecs(u)
+	if err != nil {
+		return err
 	}
-	take(apt.All()) // apt weighs what is installed by what its index knows
-	for _, p := range over.list {
-		solution, err := resolve.Solve(over, resolve.Request{
-			Arch: c.Target.Arch, Packages: []resolve.Spec{{Name: p.Name, Op: "=", Version: p.Version, By: "the gate"}}, Installed: withoutOurs(apt.All(), over),
-		})
-		if err != nil {
-			return nil, fault.New(fault.Policy, "%s %s cannot be installed on this snapshot: %w", p.Name, p.Version, err)
-		}
-		take(solution.Packages)
-		before, err := resolve.Solve(u, resolve.Request{
-			Arch: c.Target.Arch, Packages: []resolve.Spec{{Name: p.Name, By: "the gate"}}, Installed: apt.All(),
-		})
-		if err == nil { // a package that is new in the set has no version before it
-			take(before.Packages)
-		}
+	essential, err := n.solve(u, nil, specs...)
+	if err != nil {
+		return err
 	}
-	return all, nil
+	apt, err := n.solve(u, essential, resolve.Spec{Name: "apt", By: "the gate"})
+	n.apt = &resolve.Set{Layers: []resolve.SetLayer{
+		{Name: resolve.LayerEssential, Packages: essential},
+		{Name: "apt", Packages: apt},
+	}}
+	return err
+}
+
+// install takes what a package of the set needs.
+func (n *needs) install(p *deb.Package) error {
+	needed, err := n.solve(n.over, withoutOurs(n.apt.All(), n.over), resolve.Spec{Name: p.Name, Op: "=", Version: p.Version, By: "the gate"})
+	if err != nil {
+		kind := fault.KindOf(err)
+		if kind == fault.Conflict && len(n.gone) == 0 {
+			kind = fault.Policy
+		}
+		return fault.New(kind, "%s %s cannot be installed on this snapshot: %w", p.Name, p.Version, err)
+	}
+	n.take(needed)
+	return nil
+}
+
+// upgrade takes the snapshot's version of a package of the set, and what that
+// needs; or notes why it cannot be upgraded from. A package that is new in the
+// set has no version before it.
+func (n *needs) upgrade(p *deb.Package) error {
+	u := n.over.Universe
+	all, err := u.Versions(p.Name)
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	if !slices.ContainsFunc(all, func(x *deb.Package) bool { return !n.gone[resolve.ID{Name: x.Name, Version: x.Version}] }) {
+		n.untried[p.Name] = "the pool has none of the versions that the index lists"
+		return nil
+	}
+	needed, err := n.solve(u, n.apt.All(), resolve.Spec{Name: p.Name, By: "the gate"})
+	if fault.Is(err, fault.Conflict) {
+		n.untried[p.Name] = fmt.Sprintf("the archive's version cannot be installed: %v", err)
+		return nil
+	} else if err != nil {
+		return err
+	}
+	there := slices.Concat(n.apt.All(), needed)
+	i := slices.IndexFunc(there, func(x *deb.Package) bool { return x.Name == p.Name })
+	if deb.Compare(there[i].Version, p.Version) >= 0 {
+		n.untried[p.Name] = fmt.Sprintf("the archive has %s, which is not lower than %s", there[i].Version, p.Version)
+		return nil
+	}
+	n.before[p.Name] = there[i].Version
+	n.take(needed)
+	return nil
 }
 
 // withoutOurs leaves out the installed packages that the set replaces.

@@ -64,13 +64,6 @@ type trial struct {
 // trialsOf returns the trials of a set: each package is installed afresh and
 // purged again, and upgraded from what the archive has.
 func trialsOf(c *Case) []trial {
-	before := map[string]string{}
-	for _, p := range c.Archive {
-		name := p.Control.Get("Package")
-		if v := p.Control.Get("Version"); before[name] == "" || deb.Compare(v, before[name]) > 0 {
-			before[name] = v
-		}
-	}
 	rooted := map[string]bool{}
 	for _, p := range c.Root.Packages() {
 		rooted[p.Name] = true
@@ -80,19 +73,36 @@ func trialsOf(c *Case) []trial {
 		name := p.Control.Get("Package")
 		t := trial{pkg: name, spec: name, to: p.Control.Get("Version"), remove: !rooted[name]}
 		trials = append(trials, t)
-		if from := before[name]; from != "" && deb.Compare(from, t.to) < 0 {
-			t.from = from
+		if t.from = c.Before[name]; t.from != "" {
 			trials = append(trials, t)
 		}
 	}
 	return trials
 }
 
+// leftOut returns a check for each upgrade that is not tried.
+func leftOut(c *Case) []ashlar.Check {
+	var checks []ashlar.Check
+	for _, p := range c.Packages {
+		name := p.Control.Get("Package")
+		if why := c.Untried[name]; why != "" {
+			checks = append(checks, ashlar.Check{Name: checkUpgrade, Subject: name, Outcome: ashlar.CheckLeftOut, Detail: why})
+		}
+	}
+	return checks
+}
+
+// The names of checks.
+const (
+	checkInstall = "install"
+	checkUpgrade = "upgrade"
+)
+
 func (t trial) name() string {
 	if t.from != "" {
-		return "upgrade"
+		return checkUpgrade
 	}
-	return "install"
+	return checkInstall
 }
 
 func (t trial) detail() string {

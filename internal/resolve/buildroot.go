@@ -4,69 +4,35 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/catalog"
 	"github.com/ashlar-project/ashlar/internal/deb"
 	"github.com/ashlar-project/ashlar/internal/fault"
-	"github.com/ashlar-project/ashlar/internal/source"
 )
 
-const (
-	fetchesAtOnce = 12 // packages of a root fetched at a time
-	maxRounds     = 50 // solvings because the pool lacks packages
-)
-
-// root solves the packages of a build and fetches them. A package that the pool
-// turns out not to have is noted, and the root solved again without it.
+// root solves the packages of a build and fetches them.
 func (l *locker) root(ctx context.Context, b *catalog.Build, src *deb.SourcePackage) (*ashlar.Root, error) {
 	req, err := l.request(ctx, b, src)
 	if err != nil {
 		return nil, err
 	}
-	for range maxRounds {
-		req.Unavailable = l.unavailable
-		set, err := SolveRoot(l.Universe, *req)
-		if err != nil {
-			return nil, l.explainRoot(err, b)
+	req.Unavailable = l.unavailable
+	var set *Set
+	err = l.Settle(ctx, l.unavailable, func() (_ []*deb.Package, err error) {
+		if set, err = SolveRoot(l.Universe, *req); err != nil {
+			return nil, err
 		}
-		missing, err := l.fetchPackages(ctx, set.All())
-		if err != nil {
-			return nil, at(err, b.Pos)
-		}
-		if len(missing) > 0 {
-			for _, p := range missing {
-				l.unavailable[idOf(p)] = true
-				l.note("package %s %s is in the index, but not in the pool", p.Name, p.Version)
-			}
-			continue
-		}
-		for _, n := range set.Notes {
-			l.note("build %q: %s", b.Name, n)
-		}
-		root := set.Root(l.def.Target.Arch, l.PackageURI)
-		return &root, nil
+		return set.All(), nil
+	})
+	if err != nil {
+		return nil, at(err, b.Pos)
 	}
-	return nil, fault.New(fault.Unavailable, "the pool still lacks packages after %d solvings", maxRounds).At(b.File, b.Line).
-		Fix("try again when the mirror is complete")
-}
-
-// explainRoot gives a solver's error its place, and says so when it is the
-// pool's incompleteness that stands in the way.
-func (l *locker) explainRoot(err error, b *catalog.Build) error {
-	if len(l.unavailable) == 0 || !fault.Is(err, fault.Conflict) {
-		return at(err, b.Pos)
+	for _, n := range set.Notes {
+		l.note("build %q: %s", b.Name, n)
 	}
-	var gone []string
-	for id := range l.unavailable {
-		gone = append(gone, id.Name+" "+id.Version)
-	}
-	slices.Sort(gone)
-	return fault.New(fault.Unavailable, "%w; in the index but not in the pool: %s", err, strings.Join(gone, ", ")).At(b.File, b.Line).
-		Fix("try again when the mirror is complete, or use another mirror")
+	root := set.Root(l.def.Target.Arch, l.PackageURI)
+	return &root, nil
 }
 
 // request collects what the root of a build must fulfil. src is the source
@@ -131,32 +97,4 @@ func checksBuildDepends(b *catalog.Build) bool {
 			return a == "-d" || a == "--no-check-builddeps"
 		})
 	})
-}
-
-// fetchPackages brings packages into the store and returns those that the pool
-// does not have, sorted as given.
-func (l *locker) fetchPackages(ctx context.Context, pkgs []*deb.Package) (missing []*deb.Package, err error) {
-	if l.PlanOnly {
-		return nil, nil
-	}
-	var mu sync.Mutex
-	gone := map[*deb.Package]bool{}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(fetchesAtOnce)
-	for _, p := range pkgs {
-		g.Go(func() error {
-			_, err := l.Fetcher.Fetch(ctx, source.Request{URI: l.PackageURI(p), Name: p.Name, Digest: p.SHA256, Size: p.Size})
-			if fault.Is(err, fault.NotFound) {
-				mu.Lock()
-				defer mu.Unlock()
-				gone[p] = true
-				return nil
-			}
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(slices.Clone(pkgs), func(p *deb.Package) bool { return !gone[p] }), nil
 }

@@ -55,6 +55,9 @@ func Lock(ctx context.Context, def *catalog.Expanded, w World) (*ashlar.Lock, er
 		}
 		lock.Inputs.Builds = append(lock.Inputs.Builds, *in)
 	}
+	for _, name := range idNames(l.unavailable) {
+		l.note("package %s is in the index, but not in the pool", name)
+	}
 	lock.Inputs.Indexes, lock.Inputs.Notes = l.indexes, l.notes
 	slices.Sort(lock.Inputs.Notes)
 	lock.Inputs.Notes = slices.Compact(lock.Inputs.Notes)

@@ -46,7 +46,7 @@ func (s *Set) All() []*deb.Package {
 // request on top. Where the request contradicts the base, everything is solved
 // together and the note of the set says so. Errors are as from Solve.
 func SolveRoot(u Universe, req Request) (*Set, error) {
-	essential, err := essentialSpecs(u)
+	essential, err := EssentialSpecs(u)
 	if err != nil {
 		return nil, err
 	}
@@ -137,8 +137,9 @@ func (s *Set) add(name string, pkgs []*deb.Package) {
 	s.Layers = append(s.Layers, SetLayer{Name: name, Packages: pkgs})
 }
 
-// essentialSpecs asks for every package that the universe has as Essential.
-func essentialSpecs(u Universe) ([]Spec, error) {
+// EssentialSpecs asks for every package that the universe has as Essential, in
+// the order of their names.
+func EssentialSpecs(u Universe) ([]Spec, error) {
 	pkgs, err := u.Essential()
 	if err != nil {
 		return nil, err

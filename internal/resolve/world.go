@@ -51,8 +51,23 @@ func NewWorld(ctx context.Context, a *archive.Archive, f *source.Fetcher, t ashl
 	if err != nil {
 		return World{}, err
 	}
+	return worldOf(a, f, u, now), nil
+}
+
+// WorldOf returns the world that a lock was made in: that of the indexes that it
+// names. The error is fault.NotFound if they are not all kept, else that of
+// reading them.
+func WorldOf(ctx context.Context, a *archive.Archive, f *source.Fetcher, lock *ashlar.Lock, now time.Time) (World, error) {
+	u, err := a.UniverseOf(ctx, lock.Inputs.Target, lock.Inputs.Indexes, now)
+	if err != nil {
+		return World{}, err
+	}
+	return worldOf(a, f, u, now), nil
+}
+
+func worldOf(a *archive.Archive, f *source.Fetcher, u *archive.Universe, now time.Time) World {
 	return World{
 		Universe: u, Indexes: u.Indexes(), PackageURI: u.PoolURI,
 		Archive: a, Fetcher: f, Store: f.Store, Now: now,
-	}, nil
+	}
 }

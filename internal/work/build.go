@@ -175,7 +175,14 @@ func (s *Shop) judge(ctx context.Context, subject string, p *Planned, res *ashla
 		}
 		done(detail, false, err)
 	}()
-	world, err := resolve.NewWorld(ctx, s.Archive, s.Fetcher, p.Lock.Inputs.Target, s.Now())
+	note := func(format string, args ...any) {
+		s.report(Event{Subject: subject, Stage: "gate", State: Noted, Detail: fmt.Sprintf(format, args...)})
+	}
+	world, err := resolve.WorldOf(ctx, s.Archive, s.Fetcher, p.Lock, s.Now())
+	if err != nil && ctx.Err() == nil {
+		note("judged on today's indexes, since those of the lock cannot be used: %v", err)
+		world, err = resolve.NewWorld(ctx, s.Archive, s.Fetcher, p.Lock.Inputs.Target, s.Now())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +204,15 @@ func (s *Shop) judge(ctx context.Context, subject string, p *Planned, res *ashla
 	if err != nil {
 		return nil, err
 	}
-	return gate.Judge(ctx, r, c)
+	if v, err = gate.Judge(ctx, r, c); err != nil {
+		return nil, err
+	}
+	for _, check := range v.Checks {
+		if check.Outcome == ashlar.CheckLeftOut {
+			note("%s of %s was left out: %s", check.Name, check.Subject, check.Detail)
+		}
+	}
+	return v, nil
 }
 
 // dsc returns the description of the source package that was built: the one that
