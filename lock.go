@@ -22,7 +22,8 @@ type Lock struct {
 // Inputs are what resolving pinned. The lists are sorted, so that the same
 // inputs give the same bytes.
 type Inputs struct {
-	Definition Material          `json:"definition"` // path within the catalog, and digest
+	Definition Material          `json:"definition"`         // path within the catalog, and digest
+	Includes   []Material        `json:"includes,omitempty"` // the files that it includes, each once, in the order they are read
 	Target     Target            `json:"target"`
 	Vars       map[string]string `json:"vars,omitempty"` // expanded, with source.name, source.version …
 	Builds     []BuildInputs     `json:"builds"`         // in the definition's order
@@ -143,7 +144,7 @@ func (r Root) Packages() []RootPackage {
 }
 
 // Materials returns every pinned file of the lock with its digest: the
-// definition, sources, what patches were taken from, and build-root packages, in
+// definition and what it includes, sources, what patches were taken from, and build-root packages, in
 // the order of the lock, each URI once for each digest that it is pinned to.
 // Indexes and fetched trees are not among them.
 func (l *Lock) Materials() []Material {
@@ -160,6 +161,9 @@ func (l *Lock) Materials() []Material {
 		}
 	}
 	add(l.Inputs.Definition)
+	for _, m := range l.Inputs.Includes {
+		add(m)
+	}
 	for _, b := range l.Inputs.Builds {
 		for _, s := range b.Sources {
 			add(s.Material)

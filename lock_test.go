@@ -15,7 +15,7 @@ func exampleLock() *ashlar.Lock {
 	}
 	patch := ashlar.Source{Material: m("fix.patch"), Path: "/p", Anchor: ashlar.Anchor{Kind: ashlar.AnchoredByIndex}, From: []ashlar.Material{m("other.dsc"), m("a.dsc")}}
 	return &ashlar.Lock{Format: ashlar.LockFormat, Inputs: ashlar.Inputs{
-		Definition: m("def.yaml"), Target: ashlar.Target{Distro: "debian-12", Arch: "amd64"}, Vars: map[string]string{"b": "<2>", "a": "1"},
+		Definition: m("def.yaml"), Includes: []ashlar.Material{m("common.yaml")}, Target: ashlar.Target{Distro: "debian-12", Arch: "amd64"}, Vars: map[string]string{"b": "<2>", "a": "1"},
 		Builds: []ashlar.BuildInputs{{
 			Name:    "one",
 			Root:    ashlar.Root{Layers: []ashlar.Layer{{Name: "essential", Packages: []ashlar.RootPackage{{Name: "dpkg", URI: "mirror://debian/pool/dpkg", Digest: ashlar.DigestOf(nil)}}}}},
@@ -48,7 +48,7 @@ func TestMaterialsNamesEachOnce(t *testing.T) {
 	for _, m := range exampleLock().Materials() {
 		names = append(names, m.Name)
 	}
-	if diff := cmp.Diff([]string{"def.yaml", "a.dsc", "fix.patch", "other.dsc", "dpkg"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"def.yaml", "common.yaml", "a.dsc", "fix.patch", "other.dsc", "dpkg"}, names); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -66,7 +66,7 @@ func TestMaterialsNamesEveryDigest(t *testing.T) {
 		names = append(names, m.Name+" "+m.Digest.Short())
 	}
 	want := []string{}
-	for _, n := range []string{"def.yaml", "a.dsc", "fix.patch", "other.dsc"} {
+	for _, n := range []string{"def.yaml", "common.yaml", "a.dsc", "fix.patch", "other.dsc"} {
 		want = append(want, n+" "+ashlar.DigestOf([]byte(n)).Short())
 	}
 	want = append(want, "a.dsc "+second.Sources[0].Digest.Short(), "dpkg "+ashlar.DigestOf(nil).Short())

@@ -21,13 +21,13 @@ func TestChain(t *testing.T) {
 		t.Fatal(err)
 	}
 	def := h.define(t, definition{
-		name: "chain", local: map[string]string{"fix.patch": string(patch)},
+		name: "chain", include: "vars: {GREETING: politely}\n", local: map[string]string{"fix.patch": string(patch)},
 		pipeline: unpackHello + `- uses: patch@v1
   work-dir: /build/reproducible-path/hello
   with: {patches: [/local/fix.patch]}
 - uses: dpkg/bump@v1
   work-dir: /build/reproducible-path/hello
-  with: {version: 1.0+cut12u1, changelog: [Greet more politely.]}
+  with: {version: 1.0+cut12u1, changelog: ["Greet more ${GREETING}."]}
 ` + buildStep,
 	})
 	built := h.run(t, 0, "build", def)
@@ -43,6 +43,9 @@ func TestChain(t *testing.T) {
 	t.Run("verify", func(t *testing.T) { h.verifyChain(t, deb) })
 	t.Run("tamper", func(t *testing.T) { h.tamperChain(t, deb) })
 	t.Run("rebuild", func(t *testing.T) {
+		if err := os.RemoveAll(filepath.Dir(filepath.Dir(def))); err != nil { // the definition and all beside it
+			t.Fatal(err)
+		}
 		o := h.run(t, 0, "rebuild", "--allow-unauthenticated", "--vary-hostname", "elsewhere", "--vary-uid", "4242",
 			"--vary-umask", "077", "--vary-locale", "C", "--vary-parallel", "1", deb)
 		if !strings.Contains(o.stdout, "IDENTICAL") {

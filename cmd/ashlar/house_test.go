@@ -217,6 +217,7 @@ type definition struct {
 	local    map[string]string // files beside the definition, placed in /local
 	pipeline string
 	more     string // other keys of the build
+	include  string // text of a file that it includes
 }
 
 // write writes the definition into a catalog folder and returns its path.
@@ -231,6 +232,13 @@ func (h *house) write(root string, d definition) (string, error) {
 		fmt.Fprintf(&paths, "        - {type: file, path: /local/%[1]s, source: %[2]s/%[1]s}\n", name, folder)
 	}
 	var b strings.Builder
+	if d.include != "" {
+		file := filepath.Join(root, folder, "common.yaml")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(d.include), 0o644)); err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&b, "includes: [%s/common.yaml]\n", folder)
+	}
 	fmt.Fprintf(&b, "image: test/pkg-%s\nvariant: runtime\ntags: [\"1\"]\nplatforms: [linux/amd64]\ncontents:\n  packages: ['!base-files']\n  builds:\n", d.name)
 	fmt.Fprintf(&b, "    - name: %s deb\n      contents:\n        packages:\n          - debhelper\n%s", d.name, indent(d.packages, 10))
 	if d.files != "" {

@@ -61,9 +61,6 @@ type Definition struct {
 	Path    string  `json:"path"` // within the catalog
 	Content []byte  `json:"content"`
 	Catalog Catalog `json:"catalog"`
-	// Includes are the texts that the definition includes, by path within the
-	// catalog. The lock has their digests; without them there is no planning again.
-	Includes map[string][]byte `json:"includes,omitempty"`
 }
 
 // A Catalog is a state of the definitions under version control, as the caller

@@ -85,7 +85,7 @@ func newBuild(t testing.TB) *testBuild {
 func (b *testBuild) relock(t testing.TB) {
 	t.Helper()
 	b.e.Lock.Inputs.Definition.Digest = ashlar.DigestOf(b.e.Definition.Content)
-	plan, err := b.e.plan()
+	plan, err := b.e.plan(t.Context(), b.store)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/fault"
 )
 
 // A hostileCase is something that a build, or who runs it, may try.
@@ -176,27 +178,54 @@ func TestUnreadIndex(t *testing.T) {
 	}
 }
 
-// TestIncludes: what a definition includes is planned with it, and believed only
-// if the lock has its digest.
+// TestIncludes: what a definition includes is read by its digest and planned with
+// it, it is named among the materials, and a lock that leaves it out, or names
+// another file, is refused.
 func TestIncludes(t *testing.T) {
 	const common = "package/deb/common.yaml"
 	b := newBuild(t)
 	b.e.Definition.Content = []byte("image: example/pkg-a\nincludes:\n  - " + common + "\n")
 	included := []byte(strings.TrimPrefix(oneStep, "image: example/pkg-a\n"))
-	b.e.Definition.Includes = map[string][]byte{common: included}
-	b.e.Lock.Inputs.Vars["include."+common] = string(ashlar.DigestOf(included))
+	pin := func(uri string, content []byte) ashlar.Material {
+		f := b.put(t, "common.yaml", content)
+		return ashlar.Material{Name: f.Name, URI: uri, Digest: f.Digest, Size: f.Size}
+	}
+	good := pin("catalog:"+common, included)
+	b.e.Lock.Inputs.Includes = []ashlar.Material{good}
 	b.relock(t)
-	if _, err := Prepare(t.Context(), b.e, b.store); err != nil {
+	prepared, err := Prepare(t.Context(), b.e, b.store)
+	if err != nil {
 		t.Fatal(err)
 	}
-	for name, includes := range map[string]map[string][]byte{
-		"another text": {common: append([]byte("tags: [x]\n"), included...)}, "no text": nil,
-		"a file outside": {common: included, "../x": nil},
+	if !strings.Contains(string(prepared[0].Statement), `"catalog:`+common+`"`) || !strings.Contains(string(prepared[0].Statement), rolePart) {
+		t.Errorf("the provenance does not name %s", common)
+	}
+	for name, includes := range map[string][]ashlar.Material{
+		"another text":     {pin("catalog:"+common, append([]byte("vars: {X: y}\n"), included...))},
+		"no text":          nil,
+		"one more":         {good, pin("catalog:other.yaml", included)},
+		"a file outside":   {pin("catalog:../"+common, included)},
+		"no catalog's":     {pin("https://example.org/"+common, included)},
+		"too large":        {pin("catalog:"+common, append(bytes.Repeat([]byte("# \n"), maxText/3), included...))},
+		"not in the store": {{Name: "common.yaml", URI: "catalog:" + common, Digest: ashlar.DigestOf([]byte("gone"))}},
 	} {
-		b.e.Definition.Includes = includes
-		if _, err := Prepare(t.Context(), b.e, b.store); err == nil || !strings.Contains(err.Error(), "planned again") {
-			t.Errorf("%s: %v", name, err)
+		b.e.Lock.Inputs.Includes = includes
+		digest, err := b.e.Lock.Digest()
+		if err != nil {
+			t.Fatal(err)
 		}
+		b.e.Result.Lock = digest
+		if _, err := Prepare(t.Context(), b.e, b.store); err == nil {
+			t.Errorf("%s: signed", name)
+		}
+	}
+	b.e.Lock.Inputs.Includes = []ashlar.Material{good}
+	b.relock(t)
+	if err := os.WriteFile(b.path(good.Digest), append(included, '\n'), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Prepare(t.Context(), b.e, b.store); !fault.Is(err, fault.Denied) {
+		t.Errorf("an altered text: %v", err)
 	}
 }
 
@@ -205,7 +234,7 @@ func TestIncludes(t *testing.T) {
 func TestBuildRenamed(t *testing.T) {
 	b := newBuild(t)
 	b.e.Result.Steps[1].Build = "old name"
-	if err := b.e.replan(); err != nil || b.e.Result.Steps[1].Build != "a deb" {
+	if err := b.e.replan(t.Context(), b.store); err != nil || b.e.Result.Steps[1].Build != "a deb" {
 		t.Errorf("%q, %v", b.e.Result.Steps[1].Build, err)
 	}
 }

@@ -52,7 +52,7 @@ func Prepare(ctx context.Context, given *Evidence, files Files) ([]Prepared, err
 	if err != nil {
 		return nil, err
 	}
-	if err := e.replan(); err != nil {
+	if err := e.replan(ctx, files); err != nil {
 		return nil, err
 	}
 	provenance, err := e.provenance()

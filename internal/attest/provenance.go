@@ -59,6 +59,7 @@ const (
 	roleCatalog = "catalog"
 	roleProgram = "engine"
 	roleGiven   = "definition"
+	rolePart    = "included by the definition"
 	roleFrom    = "holds a patch"
 	roleFetched = "fetched"
 )
@@ -137,6 +138,9 @@ func describe(f ashlar.File) intoto.Descriptor {
 func (e *Evidence) dependencies() []intoto.Descriptor {
 	d := &dependencies{seen: map[string]bool{}, distro: e.Lock.Inputs.Target.Distro}
 	d.material(e.definition(), roleGiven, nil)
+	for _, m := range e.Lock.Inputs.Includes {
+		d.material(m, rolePart, nil)
+	}
 	if c := e.Definition.Catalog; c.Commit != "" {
 		notes := map[string]any{noteRole: roleCatalog}
 		if c.Dirty {

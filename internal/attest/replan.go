@@ -1,14 +1,13 @@
 package attest
 
 import (
+	"context"
+	"io"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
+	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/build"
-	"github.com/ashlar-project/ashlar/internal/catalog"
 	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/resolve"
 )
@@ -17,8 +16,8 @@ import (
 // fault.Denied, a result that is not of that plan: another key, other steps, or
 // a step whose access to the network is told otherwise. The names of the builds,
 // which are not part of the key, are taken from the plan.
-func (e *Evidence) replan() error {
-	plan, err := e.plan()
+func (e *Evidence) replan(ctx context.Context, files Files) error {
+	plan, err := e.plan(ctx, files)
 	if err != nil {
 		return err
 	}
@@ -48,30 +47,17 @@ func (e *Evidence) replan() error {
 	return nil
 }
 
-// plan returns the plan of the definition under the lock. A step that wants the
-// network gets it: whether that may be published is for the policy to say.
-func (e *Evidence) plan() (*build.Plan, error) {
-	root, err := os.MkdirTemp("", "ashlar-plan-")
-	if err != nil {
-		return nil, fault.New(fault.Unavailable, "plan the definition again: %w", err).Fix("give the signer a folder for temporary files")
-	}
-	defer os.RemoveAll(root)
+// plan returns the plan of the definition under the lock. What it includes is
+// read from files. A step that wants the network gets it: whether that may be
+// published is for the policy to say.
+func (e *Evidence) plan(ctx context.Context, files Files) (*build.Plan, error) {
 	fail := func(err error) (*build.Plan, error) {
-		said := strings.ReplaceAll(err.Error(), root+string(filepath.Separator), "")
-		return nil, fault.New(fault.KindOf(err), "the definition cannot be planned again, and no plan is signed unseen: %s", said)
+		return nil, fault.New(fault.KindOf(err), "the definition cannot be planned again, and no plan is signed unseen: %w", err)
 	}
-	if err := e.layOut(root); err != nil {
-		return fail(err)
-	}
-	def, err := catalog.Load(root, e.Definition.Path)
+	expanded, err := resolve.Pinned(e.Lock, e.Definition.Path, e.Definition.Content, func(m ashlar.Material) ([]byte, error) {
+		return readText(ctx, files, m)
+	})
 	if err != nil {
-		return fail(err)
-	}
-	expanded, err := def.Expand(e.Lock.Inputs.Target)
-	if err != nil {
-		return fail(err)
-	}
-	if err := resolve.Fresh(e.Lock, expanded); err != nil {
 		return fail(err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(expanded.Vars)) {
@@ -90,24 +76,20 @@ func (e *Evidence) plan() (*build.Plan, error) {
 	return plan, nil
 }
 
-// layOut writes the definition and what it includes below root, where the
-// catalog reads them.
-func (e *Evidence) layOut(root string) error {
-	files := map[string][]byte{}
-	maps.Copy(files, e.Definition.Includes)
-	files[e.Definition.Path] = e.Definition.Content
-	for name, content := range files {
-		if !filepath.IsLocal(name) {
-			return fault.New(fault.Denied, "%q is outside of the catalog", name)
-		}
-		at := filepath.Join(root, filepath.FromSlash(name))
-		err := os.MkdirAll(filepath.Dir(at), 0o700)
-		if err == nil {
-			err = os.WriteFile(at, content, 0o600)
-		}
-		if err != nil {
-			return fault.New(fault.Unavailable, "%w", err)
-		}
+// maxText bounds a file that a definition includes, in bytes.
+const maxText = 1 << 20
+
+// readText reads a file that a definition includes. Who parses it compares its
+// digest with the lock's.
+func readText(ctx context.Context, files Files, m ashlar.Material) ([]byte, error) {
+	content, err := openFile(ctx, files, ashlar.File{Name: m.Name, Digest: m.Digest})
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	defer content.Close()
+	text, err := io.ReadAll(io.LimitReader(content, maxText+1))
+	if err != nil || len(text) > maxText {
+		return nil, fault.New(fault.Denied, "%s cannot be read, or has more than %d bytes: %v", m.URI, maxText, err)
+	}
+	return text, nil
 }

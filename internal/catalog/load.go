@@ -29,6 +29,21 @@ func Load(root, name string) (*Definition, error) {
 	return load(root, name, func(p string) ([]byte, error) { return readBounded(r, root, p, maxFileSize) })
 }
 
+// LoadTexts is Load for files that are at hand, by their slash-separated paths
+// below the catalog's root. Files beside the definition cannot be opened.
+func LoadTexts(texts map[string][]byte, name string) (*Definition, error) {
+	return load("", name, func(p string) ([]byte, error) {
+		text, ok := texts[p]
+		switch {
+		case !ok:
+			return nil, fault.New(fault.NotFound, "its text is not at hand").At(p, 0)
+		case len(text) > maxFileSize:
+			return nil, tooLarge("", p, maxFileSize)
+		}
+		return text, nil
+	})
+}
+
 // load is Load with the reading of files as a parameter.
 func load(root, name string, read func(string) ([]byte, error)) (*Definition, error) {
 	l := loader{root: root, read: read}

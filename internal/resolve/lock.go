@@ -31,6 +31,13 @@ func Lock(ctx context.Context, def *catalog.Expanded, w World) (*ashlar.Lock, er
 	lock := &ashlar.Lock{Format: ashlar.LockFormat, Inputs: ashlar.Inputs{
 		Definition: own, Target: def.Target, Vars: maps.Clone(def.Vars),
 	}}
+	for _, f := range included(def) {
+		m, err := l.local(ctx, f.Name)
+		if err != nil {
+			return nil, err
+		}
+		lock.Inputs.Includes = append(lock.Inputs.Includes, m)
+	}
 	if lock.Inputs.Vars == nil {
 		lock.Inputs.Vars = map[string]string{}
 	}
@@ -40,9 +47,6 @@ func Lock(ctx context.Context, def *catalog.Expanded, w World) (*ashlar.Lock, er
 			return nil, err
 		}
 		addSourceVars(lock.Inputs.Vars, i, main[i])
-	}
-	for _, f := range def.Definition.Includes {
-		lock.Inputs.Vars["include."+f.Name] = string(f.Digest)
 	}
 	bound, err := def.BindEach(Values(lock, len(def.Builds)))
 	if err != nil {
@@ -218,10 +222,51 @@ func Fresh(lock *ashlar.Lock, def *catalog.Expanded) error {
 	case len(in.Builds) != len(def.Builds):
 		return stale("number of builds")
 	}
-	for _, f := range def.Definition.Includes {
-		if in.Vars["include."+f.Name] != string(f.Digest) {
+	now := included(def)
+	if len(in.Includes) != len(now) {
+		return stale("number of included files")
+	}
+	for i, f := range now {
+		if in.Includes[i].URI != localScheme+f.Name || in.Includes[i].Digest != f.Digest {
 			return stale("version of " + f.Name)
 		}
 	}
 	return nil
+}
+
+// included returns the files that a definition includes, each once, in the order
+// in which they are read.
+func included(def *catalog.Expanded) []ashlar.File {
+	var list []ashlar.File
+	for _, f := range def.Definition.Includes {
+		if !slices.Contains(list, f) {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+// Pinned returns the definition that a lock was made of, expanded for its target,
+// from its text at a path within the catalog; what it includes is read by the
+// digests that the lock has. The error is fault.Conflict if the lock is not of
+// that text.
+func Pinned(lock *ashlar.Lock, path string, text []byte, read func(ashlar.Material) ([]byte, error)) (*catalog.Expanded, error) {
+	texts := map[string][]byte{}
+	for _, m := range lock.Inputs.Includes {
+		content, err := read(m)
+		if err != nil {
+			return nil, err
+		}
+		texts[strings.TrimPrefix(m.URI, localScheme)] = content
+	}
+	texts[path] = text
+	def, err := catalog.LoadTexts(texts, path)
+	if err != nil {
+		return nil, err
+	}
+	expanded, err := def.Expand(lock.Inputs.Target)
+	if err != nil {
+		return nil, err
+	}
+	return expanded, Fresh(lock, expanded)
 }

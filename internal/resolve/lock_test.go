@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/blob"
 	"github.com/ashlar-project/ashlar/internal/catalog"
 	"github.com/ashlar-project/ashlar/internal/fault"
 )
@@ -70,6 +71,10 @@ var lockTests = []struct {
 		world: func(_ *testing.T, w *testWorld) {
 			w.arch.refs["bookworm"] = nil
 		}},
+	{name: "includes", contents: debsrcBuild, rest: buildStep + "includes: [common/a.yaml, common/b.yaml]\n", beside: map[string]string{
+		"common/a.yaml": "includes: [common/b.yaml]\nvars: {A: a}\n",
+		"common/b.yaml": "vars: {B: b}\n",
+	}},
 	{name: "source fallback", contents: debsrcBuild, rest: buildStep, world: func(t *testing.T, w *testWorld) {
 		w.addSource(t, "bookworm", "hello", "1:2.0-2", "Build-Depends: libz-dev")
 		delete(w.pool.files, "mirror://debian/pool/main/h/hello/hello_2.0-2.debian.tar.gz")
@@ -271,6 +276,24 @@ func TestFresh(t *testing.T) {
 	if err := Fresh(lock, testDefinition(t, debsrcBuild, "", nil)); !fault.Is(err, fault.Conflict) {
 		t.Errorf("changed definition: %v", err)
 	}
+	const name = "common/a.yaml"
+	with := func(text string) *catalog.Expanded {
+		return testDefinition(t, debsrcBuild, buildStep+"includes: ["+name+"]\n", map[string]string{name: text})
+	}
+	included, err := Lock(context.Background(), with("vars: {A: a}\n"), w.World)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Fresh(included, with("vars: {A: a}\n")); err != nil {
+		t.Error(err)
+	}
+	if err := Fresh(included, with("vars: {A: b}\n")); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), name) {
+		t.Errorf("changed include: %v", err)
+	}
+	included.Inputs.Includes = nil
+	if err := Fresh(included, with("vars: {A: a}\n")); !fault.Is(err, fault.Conflict) {
+		t.Errorf("a lock without the include: %v", err)
+	}
 	lock.Inputs.Target.Arch = "arm64"
 	if err := Fresh(lock, def); !fault.Is(err, fault.Conflict) {
 		t.Errorf("other target: %v", err)
@@ -293,5 +316,34 @@ func TestParseDebSrc(t *testing.T) {
 		if d, err := ParseDebSrc(uri); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%s: %+v %v", uri, d, err)
 		}
+	}
+}
+
+// TestPinned loads a definition from its lock and the store, without its catalog.
+func TestPinned(t *testing.T) {
+	const name = "common/a.yaml"
+	w := newTestWorld(t)
+	def := testDefinition(t, debsrcBuild, buildStep+"includes: ["+name+"]\n", map[string]string{name: "vars: {SHADE: dark}\n"})
+	lock, err := Lock(t.Context(), def, w.World)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := blob.ReadAll(t.Context(), w.Store, lock.Inputs.Definition.Digest, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Pinned(lock, def.Definition.Path, text, func(m ashlar.Material) ([]byte, error) {
+		return blob.ReadAll(t.Context(), w.Store, m.Digest, 1<<20)
+	})
+	if err != nil || got.Vars["SHADE"] != "dark" || got.Vars["COLOUR"] != "red" {
+		t.Errorf("%v, %v", got, err)
+	}
+	_, err = Pinned(lock, def.Definition.Path, text, func(ashlar.Material) ([]byte, error) { return []byte("vars: {SHADE: light}\n"), nil })
+	if !fault.Is(err, fault.Conflict) {
+		t.Errorf("another text: %v", err)
+	}
+	lock.Inputs.Includes = nil
+	if _, err := Pinned(lock, def.Definition.Path, text, nil); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), name) {
+		t.Errorf("a lock from before includes were pinned: %v", err)
 	}
 }

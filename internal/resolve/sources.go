@@ -291,15 +291,26 @@ func (l *locker) local(ctx context.Context, name string) (ashlar.Material, error
 		return ashlar.Material{}, err
 	}
 	defer f.Close()
-	want := ashlar.Digest("")
-	if name == l.def.Definition.Path {
-		want = l.def.Definition.Digest // the very bytes that were parsed
-	}
+	want := l.parsed(name)
 	file, err := l.Store.Put(ctx, f, want)
 	if err != nil {
 		return ashlar.Material{}, err
 	}
 	return ashlar.Material{Name: path.Base(name), URI: localScheme + name, Digest: file.Digest, Size: file.Size}, nil
+}
+
+// parsed returns the digest of a file of the catalog that is part of the
+// definition, for the very bytes that were parsed must be pinned; "" for others.
+func (l *locker) parsed(name string) ashlar.Digest {
+	if name == l.def.Definition.Path {
+		return l.def.Definition.Digest
+	}
+	for _, f := range l.def.Definition.Includes {
+		if f.Name == name {
+			return f.Digest
+		}
+	}
+	return ""
 }
 
 // requestOf asks for a pinned file again.

@@ -80,7 +80,7 @@ func (s *Shop) Build(ctx context.Context, ref Ref, opts BuildOptions) (*Record, 
 // source; what is attested does not.
 func (r *Record) tells(lock *ashlar.Lock) bool {
 	was, is := &r.Lock.Inputs, &lock.Inputs
-	return was.Definition == is.Definition && slices.EqualFunc(was.Builds, is.Builds, func(a, b ashlar.BuildInputs) bool {
+	return was.Definition == is.Definition && slices.Equal(was.Includes, is.Includes) && slices.EqualFunc(was.Builds, is.Builds, func(a, b ashlar.BuildInputs) bool {
 		return reflect.DeepEqual(a.Sources, b.Sources)
 	})
 }
@@ -100,8 +100,11 @@ func (s *Shop) signed(r *Record) bool {
 
 // definition returns the bytes of the definition that a lock names.
 func (s *Shop) definition(ctx context.Context, lock *ashlar.Lock) ([]byte, error) {
-	return blob.ReadAll(ctx, s.Store, lock.Inputs.Definition.Digest, 1<<20)
+	return blob.ReadAll(ctx, s.Store, lock.Inputs.Definition.Digest, maxDefinition)
 }
+
+// maxDefinition bounds a definition, or a file that it includes, in bytes.
+const maxDefinition = 1 << 20
 
 // compiled returns the result of the plan: that of an earlier run, whose packages
 // the gate may have refused, or a new one. The engine would have the packages in
@@ -248,30 +251,9 @@ func (s *Shop) attest(ctx context.Context, ref Ref, r *Record) (bundles map[stri
 // evidence returns what is known of the build, for the signer and for policy.
 func (r *Record) evidence(ctx context.Context, ref Ref, now time.Time) *attest.Evidence {
 	return &attest.Evidence{
-		Definition: attest.Definition{Path: ref.Path, Content: r.Definition, Includes: includes(ref, r.Lock), Catalog: catalogState(ctx, ref.Root)},
+		Definition: attest.Definition{Path: ref.Path, Content: r.Definition, Catalog: catalogState(ctx, ref.Root)},
 		Lock:       r.Lock, Result: r.Result, Gate: r.Verdict, Now: now.UTC(),
 	}
-}
-
-// includes returns the texts that a definition includes, as its lock pins them.
-// One that has changed since is left out, and the signer will miss it.
-func includes(ref Ref, lock *ashlar.Lock) map[string][]byte {
-	texts := map[string][]byte{}
-	root, err := os.OpenRoot(ref.Root)
-	if err != nil {
-		return texts
-	}
-	defer root.Close()
-	for name, digest := range lock.Inputs.Vars {
-		name, is := strings.CutPrefix(name, "include.")
-		if !is {
-			continue
-		}
-		if b, err := root.ReadFile(name); err == nil && string(ashlar.DigestOf(b)) == digest {
-			texts[name] = b
-		}
-	}
-	return texts
 }
 
 // catalogState says which commit of which repository a catalog is at.

@@ -3,12 +3,11 @@ package work
 import (
 	"bytes"
 	"context"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/attest"
+	"github.com/ashlar-project/ashlar/internal/blob"
 	"github.com/ashlar-project/ashlar/internal/build"
 	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/repo"
@@ -37,7 +36,7 @@ func (s *Shop) Rebuild(ctx context.Context, file ashlar.File, p *attest.ReadyPro
 	if err := s.gather(ctx, lock, p.External.Definition.Content, from); err != nil {
 		return nil, err
 	}
-	planned, err := s.replan(lock, p)
+	planned, err := s.replan(ctx, lock, p)
 	if err != nil {
 		return nil, err
 	}
@@ -100,23 +99,11 @@ func (s *Shop) gather(ctx context.Context, lock *ashlar.Lock, definition, from s
 // replan plans the definition that a provenance carries under its lock, and
 // refuses one whose plan is not the one that the provenance names: this program
 // would then not build what was built.
-func (s *Shop) replan(lock *ashlar.Lock, p *attest.ReadyProvenance) (*Planned, error) {
-	path := filepath.FromSlash(p.External.Definition.Path)
-	if !filepath.IsLocal(path) {
-		return nil, fault.New(fault.Denied, "the provenance names a definition outside of its catalog: %q", path)
-	}
-	root, err := os.MkdirTemp(s.path("tmp"), "rebuild-")
-	if err != nil {
-		return nil, fault.New(fault.Internal, "%w", err)
-	}
-	defer os.RemoveAll(root)
-	if err := os.MkdirAll(filepath.Join(root, filepath.Dir(path)), 0o700); err != nil {
-		return nil, fault.New(fault.Internal, "%w", err)
-	}
-	if err := os.WriteFile(filepath.Join(root, path), []byte(p.External.Definition.Content), 0o600); err != nil {
-		return nil, fault.New(fault.Internal, "%w", err)
-	}
-	def, err := expand(Ref{Root: root, Path: filepath.ToSlash(path)}, lock.Inputs.Target.Arch)
+func (s *Shop) replan(ctx context.Context, lock *ashlar.Lock, p *attest.ReadyProvenance) (*Planned, error) {
+	given := p.External.Definition
+	def, err := resolve.Pinned(lock, given.Path, []byte(given.Content), func(m ashlar.Material) ([]byte, error) {
+		return blob.ReadAll(ctx, s.Store, m.Digest, maxDefinition)
+	})
 	if err != nil {
 		return nil, err
 	}
