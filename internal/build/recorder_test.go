@@ -1,11 +1,13 @@
 package build
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/catalog"
 )
 
 func TestRejection(t *testing.T) {
@@ -40,6 +42,24 @@ func TestTestResult(t *testing.T) {
 			Uses: "dpkg/build@v1", Script: "OPTIONS='" + options + "'\nset -eu\n", Env: map[string]string{"DEB_BUILD_PROFILES": profiles},
 		}}}}}
 	}
+	argument := func(args, profiles string) *Plan {
+		const name = "package/deb/main/x/debian-12/1.yaml"
+		text := fmt.Sprintf("contents:\n  builds:\n    - pipeline: [{uses: dpkg/build@v1, with: {args: %q}, environment: {DEB_BUILD_PROFILES: %q}}]\n", args, profiles)
+		def, err := catalog.LoadTexts(map[string][]byte{name: []byte(text)}, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := def.Expand(bookworm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lock := &ashlar.Lock{Inputs: ashlar.Inputs{Target: bookworm, Builds: []ashlar.BuildInputs{{}}}}
+		plan, err := NewPlan(e, lock, Policy{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return plan
+	}
 	tests := []struct {
 		name string
 		plan *Plan
@@ -48,6 +68,8 @@ func TestTestResult(t *testing.T) {
 	}{
 		{"option", plan("nocheck", ""), "", ashlar.TestResult{Outcome: "skipped", Reason: "the definition sets nocheck"}},
 		{"profile", plan("", "nodoc nocheck"), "", ashlar.TestResult{Outcome: "skipped", Reason: "the definition sets nocheck"}},
+		{"argument", argument("-uc -Pnodoc,nocheck", ""), "", ashlar.TestResult{Outcome: "skipped", Reason: "the definition sets nocheck"}},
+		{"argument that takes the variable's place", argument("-uc -Pnodoc", "nocheck"), "   dh_auto_build\n", ashlar.TestResult{Outcome: "none", Reason: "no test command was seen in the build log"}},
 		{"none", plan("", ""), "   dh_auto_build\n", ashlar.TestResult{Outcome: "none", Reason: "no test command was seen in the build log"}},
 		{
 			"cached", plan("", ""), "=== deb: 0 place files\n=== deb: 1 dpkg/build@v1\n",

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/catalog"
 )
 
 // ranTests reports whether a log shows a test suite being run: a call of make,
@@ -103,19 +104,29 @@ func testResult(plan *Plan, log string) ashlar.TestResult {
 func switchedOff(plan *Plan) string {
 	for _, b := range plan.Builds {
 		for _, s := range b.Steps {
-			words := s.Env["DEB_BUILD_OPTIONS"] + " " + s.Env["DEB_BUILD_PROFILES"]
+			words, profiles := strings.Fields(s.Env["DEB_BUILD_OPTIONS"]), s.Env["DEB_BUILD_PROFILES"]
+			var args []string
 			if s.Uses == "dpkg/build@v1" {
-				first, _, _ := strings.Cut(s.Script, "\n")
-				words += " " + strings.Trim(strings.TrimPrefix(first, "OPTIONS="), "'")
+				first, rest, _ := strings.Cut(s.Script, "\n")
+				words = append(words, strings.Fields(strings.Trim(strings.TrimPrefix(first, "OPTIONS="), "'"))...)
+				args = argsOf(rest)
 			}
-			for _, w := range strings.Fields(words) {
-				if w == "nocheck" {
-					return "the definition sets nocheck"
-				}
+			if slices.Contains(append(words, catalog.ActiveProfiles(args, profiles)...), "nocheck") {
+				return "the definition sets nocheck"
 			}
 		}
 	}
 	return ""
+}
+
+// argsOf returns the arguments of dpkg-buildpackage in the script of dpkg/build.
+func argsOf(script string) []string {
+	_, text, _ := strings.Cut(script, "dpkg-buildpackage ")
+	args := strings.Fields(text)
+	for i, a := range args {
+		args[i] = strings.Trim(a, "'")
+	}
+	return args
 }
 
 func group(m []string, i int) int {

@@ -92,9 +92,13 @@ func (l *linter) step(s *Step) {
 	if !strings.HasPrefix(s.Uses, "dpkg/build@") {
 		return
 	}
-	if args := s.With.text("args"); slices.Contains(strings.Fields(args), "-d") {
+	args := strings.Fields(s.With.text("args"))
+	if !checksDepends(args) {
 		l.add(s.With.place("args"), Warning, "dependencies", "-d builds even if build dependencies are missing",
 			"take -d away and complete the packages")
+	}
+	if slices.Contains(ActiveProfiles(args, ""), "nocheck") {
+		l.noTests(s.With.place("args"))
 	}
 	if options := s.With.text("options"); slices.Contains(strings.Fields(options), "nocheck") {
 		l.noTests(s.With.place("options"))
@@ -108,7 +112,7 @@ func (l *linter) noTests(pos Pos) {
 // noCheck reports whether an environment turns a Debian package's tests off.
 func noCheck(environment map[string]string) bool {
 	return slices.Contains(strings.Fields(environment["DEB_BUILD_OPTIONS"]), "nocheck") ||
-		slices.Contains(strings.Fields(environment["DEB_BUILD_PROFILES"]), "nocheck")
+		slices.Contains(strings.Fields(environment[profilesVariable]), "nocheck")
 }
 
 // packages finds names that are listed twice.

@@ -142,7 +142,7 @@ pipeline:
     with:
       args: -uc -us -d
       options: nocheck
-  - {uses: dpkg/build@v1, with: {args: -uc -us}}`)+"\nos-release: {id: debian, version-id: '13'}", nil)
+  - {uses: dpkg/build@v1, with: {args: '-uc -us -Pnodoc,nocheck'}}`)+"\nos-release: {id: debian, version-id: '13'}", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,6 +169,7 @@ pipeline:
 		`20: warning: the package's own tests are turned off (take nocheck away, or say in a comment why not)`,
 		`23: warning: -d builds even if build dependencies are missing (take -d away and complete the packages)`,
 		`24: warning: the package's own tests are turned off (take nocheck away, or say in a comment why not)`,
+		`25: warning: the package's own tests are turned off (take nocheck away, or say in a comment why not)`,
 		`26: error: os-release says debian-13, but the file is in the folder debian-12 (correct one of them)`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -26,8 +26,9 @@ type Case struct {
 	// Dsc is the description of the source package, from the build's output or
 	// from its lock: its Package-List says what the set must have.
 	Dsc []byte
-	// Profiles are the build profiles that were active.
-	Profiles []string
+	// Profiles are the build profiles that were active, a list for each time that
+	// the source was compiled.
+	Profiles [][]string
 	// ArchOnly says that the definition leaves out, on purpose, the packages that
 	// fit every architecture; the verdict names them.
 	ArchOnly bool

@@ -55,21 +55,24 @@ func TestWholeSet(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		have     []string
-		profiles []string
+		profiles [][]string
 		missing  string // "" if the set is whole
 	}{
 		{"all", []string{"stone", "stone-doc", "stone-installer.udeb", "stone-extra"}, nil, ""},
 		{"more than listed", []string{"stone", "stone-doc", "stone-installer.udeb", "stone-extra", "stone-dbgsym"}, nil, ""},
 		{"one missing", []string{"stone", "stone-installer.udeb", "stone-extra"}, nil, "stone-doc"},
 		{"two missing", []string{"stone", "stone-extra"}, nil, "stone-doc, stone-installer"},
-		{"a profile leaves one out", []string{"stone", "stone-doc", "stone-installer.udeb"}, []string{"noextra"}, ""},
-		{"a profile adds one", []string{"stone", "stone-doc", "stone-installer.udeb", "stone-extra"}, []string{"cross"}, "stone-cross"},
-		{"two profiles cancel", []string{"stone", "stone-doc", "stone-installer.udeb", "stone-extra"}, []string{"cross", "nodoc"}, ""},
+		{"a profile leaves one out", []string{"stone", "stone-doc", "stone-installer.udeb"}, [][]string{{"noextra"}}, ""},
+		{"a profile adds one", []string{"stone", "stone-doc", "stone-installer.udeb", "stone-extra"}, [][]string{{"cross"}}, "stone-cross"},
+		{"two profiles cancel", []string{"stone", "stone-doc", "stone-installer.udeb", "stone-extra"}, [][]string{{"cross", "nodoc"}}, ""},
+		{"compiled twice", []string{"stone", "stone-doc", "stone-installer.udeb"}, [][]string{{"noextra"}, nil}, "stone-extra"},
 		{"none", nil, nil, "stone, stone-doc, stone-installer, stone-extra"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := caseOf(t, c.have...)
-			k.Profiles = c.profiles
+			if k.Profiles = c.profiles; k.Profiles == nil {
+				k.Profiles = [][]string{nil}
+			}
 			checks := wholeSet(k)
 			if len(checks) == 0 {
 				t.Fatal("no check")

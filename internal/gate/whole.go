@@ -80,8 +80,9 @@ func split(list []wanted) (arch []wanted, all []string) {
 }
 
 // expected returns the binary packages that a .dsc lists in Package-List for an
-// architecture and build profiles. A .dsc without the field expects nothing.
-func expected(dsc []byte, arch ashlar.Arch, profiles []string) ([]wanted, error) {
+// architecture and any of the lists of build profiles. A .dsc without the field
+// expects nothing.
+func expected(dsc []byte, arch ashlar.Arch, lists [][]string) ([]wanted, error) {
 	if len(dsc) == 0 {
 		return nil, nil
 	}
@@ -99,7 +100,7 @@ func expected(dsc []byte, arch ashlar.Arch, profiles []string) ([]wanted, error)
 		if len(f) < 4 {
 			continue
 		}
-		if listed(f[4:], arch, profiles) {
+		if slices.ContainsFunc(lists, func(profiles []string) bool { return listed(f[4:], arch, profiles) }) {
 			list = append(list, wanted{f[0], slices.Contains(f[4:], "arch=all")})
 		}
 	}

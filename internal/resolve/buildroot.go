@@ -2,9 +2,6 @@ package resolve
 
 import (
 	"context"
-	"slices"
-	"strings"
-
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/catalog"
 	"github.com/ashlar-project/ashlar/internal/deb"
@@ -39,7 +36,6 @@ func (l *locker) root(ctx context.Context, b *catalog.Build, src *deb.SourcePack
 // package that it builds, nil if there is none.
 func (l *locker) request(ctx context.Context, b *catalog.Build, src *deb.SourcePackage) (*Request, error) {
 	req := &Request{Arch: l.def.Target.Arch}
-	profiles := buildProfiles(b)
 	asked := map[string]bool{}
 	for _, entry := range b.Packages {
 		if !IsDebSrc(entry) {
@@ -62,39 +58,17 @@ func (l *locker) request(ctx context.Context, b *catalog.Build, src *deb.SourceP
 			return nil, at(err, b.Pos)
 		}
 		asked[ref.Package.Name] = true
-		req.AddSource(ref.Package, profiles)
+		for _, profiles := range b.ProfileLists() {
+			req.AddSource(ref.Package, profiles)
+		}
 	}
-	if src != nil && !asked[src.Name] && checksBuildDepends(b) {
-		req.AddSource(src, profiles)
+	if src == nil || asked[src.Name] {
+		return req, nil
+	}
+	for _, run := range b.DpkgRuns() {
+		if run.ChecksDepends {
+			req.AddSource(src, run.Profiles)
+		}
 	}
 	return req, nil
-}
-
-// buildProfiles returns the build profiles that the environment of the build or
-// of its dpkg/build steps turns on.
-func buildProfiles(b *catalog.Build) []string {
-	const name = "DEB_BUILD_PROFILES"
-	profiles := strings.Fields(b.Environment[name])
-	for _, s := range b.Pipeline {
-		if strings.HasPrefix(s.Uses, "dpkg/build@") {
-			profiles = append(profiles, strings.Fields(s.Environment[name])...)
-		}
-	}
-	slices.Sort(profiles)
-	return slices.Compact(profiles)
-}
-
-// checksBuildDepends reports whether a step of the build runs
-// dpkg-buildpackage without -d, so that it stops if a build dependency is not there.
-func checksBuildDepends(b *catalog.Build) bool {
-	return slices.ContainsFunc(b.Pipeline, func(s catalog.Step) bool {
-		if !strings.HasPrefix(s.Uses, "dpkg/build@") {
-			return false
-		}
-		args, _ := s.With.Value().(map[string]any)
-		text, _ := args["args"].(string)
-		return !slices.ContainsFunc(strings.Fields(text), func(a string) bool {
-			return a == "-d" || a == "--no-check-builddeps"
-		})
-	})
 }

@@ -347,3 +347,33 @@ func TestPinned(t *testing.T) {
 		t.Errorf("a lock from before includes were pinned: %v", err)
 	}
 }
+
+// TestProfiles: the root has what every run of dpkg-buildpackage checks for under
+// its own build profiles; "check" is wanted unless nocheck is active.
+func TestProfiles(t *testing.T) {
+	const plain = "      pipeline:\n        - uses: dpkg/build@v1\n"
+	for _, tt := range []struct {
+		name, rest string
+		want       bool
+	}{
+		{"none", plain, true},
+		{"variable", "      environment: {DEB_BUILD_PROFILES: nocheck}\n" + plain, false},
+		{"argument", plain + "          with: {args: -uc -Pnocheck}\n", false},
+		{"long argument", plain + "          with: {args: '--build-profiles=nodoc,nocheck'}\n", false},
+		{"the step's variable takes the place of the build's", "      environment: {DEB_BUILD_PROFILES: nocheck}\n" + plain + "          environment: {DEB_BUILD_PROFILES: nodoc}\n", true},
+		{"a second run without", plain + "          with: {args: -Pnocheck}\n        - uses: dpkg/build@v1\n", true},
+		{"a second run that does not check", plain + "          with: {args: -Pnocheck}\n        - {uses: dpkg/build@v1, with: {args: -d}}\n", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			contents := strings.Replace(debsrcBuild, "packages: [debsrc://bookworm/hello]", "packages: []", 1)
+			lock, err := Lock(t.Context(), testDefinition(t, contents, tt.rest, nil), newTestWorld(t).World)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := slices.ContainsFunc(lock.Inputs.Builds[0].Root.Packages(), func(p ashlar.RootPackage) bool { return p.Name == "check" })
+			if got != tt.want {
+				t.Errorf("the root has check: %v", got)
+			}
+		})
+	}
+}

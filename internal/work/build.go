@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/ashlar-project/ashlar"
@@ -198,10 +197,7 @@ func (s *Shop) judge(ctx context.Context, subject string, p *Planned, res *ashla
 	}
 	c.ArchOnly = build.ArchOnly(p.Definition)
 	for _, b := range p.Definition.Builds {
-		c.Profiles = append(c.Profiles, strings.Fields(b.Environment["DEB_BUILD_PROFILES"])...)
-		for _, step := range b.Pipeline {
-			c.Profiles = append(c.Profiles, strings.Fields(step.Environment["DEB_BUILD_PROFILES"])...)
-		}
+		c.Profiles = append(c.Profiles, b.ProfileLists()...)
 	}
 	r, err := s.runner(ctx, subject, "gate", build.Variation{})
 	if err != nil {
