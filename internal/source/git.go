@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -49,9 +50,12 @@ func parseGit(uri, commit string) (gitSource, error) {
 	bare, fragment, _ := strings.Cut(strings.TrimPrefix(uri, "git+"), "#")
 	u, err := url.Parse(bare)
 	switch {
-	case err != nil || !isGit(uri) || !slices.Contains([]string{"https", "http", "file"}, u.Scheme):
+	case err == nil && u.Scheme == "file":
+		return gitSource{}, fault.New(fault.Denied, "%q is a folder of this machine, and a definition reaches none", uri).
+			Fix(`name the repository by its address, and map that to the folder in the mirrors configuration: {"prefixes": [{"prefix": "https://host/", "to": ["file:///folder/"]}]}`)
+	case err != nil || !isGit(uri) || !slices.Contains([]string{"https", "http"}, u.Scheme):
 		return bad("%q is not the address of a git repository that can be fetched", uri)
-	case u.User != nil, u.RawQuery != "", u.Host == "" && u.Scheme != "file", u.Host != "" && u.Scheme == "file":
+	case u.User != nil, u.RawQuery != "", u.Host == "":
 		return bad("%s has credentials, a query or no host", u.Redacted())
 	}
 	g := gitSource{url: bare, ref: fragment, commit: commit}
@@ -106,12 +110,9 @@ func materialName(req Request, g gitSource) string {
 
 // git tries the mirrors of the repository in turn.
 func (f *Fetcher) git(ctx context.Context, g gitSource, req Request) (ashlar.Material, error) {
-	urls := []string{g.url}
-	if schemeOf(g.url) != "file" {
-		var err error
-		if urls, err = f.Mirrors.candidates(g.url, false); err != nil {
-			return ashlar.Material{}, err
-		}
+	urls, err := f.Mirrors.candidates(g.url, false)
+	if err != nil {
+		return ashlar.Material{}, err
 	}
 	if urls = f.reachable(urls); len(urls) == 0 {
 		return ashlar.Material{}, offline(g.uri())
@@ -150,7 +151,7 @@ func (f *Fetcher) gitFrom(ctx context.Context, u string, g gitSource, req Reques
 		return ashlar.File{}, &storeError{err}
 	}
 	defer os.RemoveAll(dir)
-	repo := &gitRepo{dir: dir, scheme: schemeOf(u)}
+	repo := &gitRepo{dir: dir, scheme: schemeOf(u), maxFile: req.MaxSize}
 	if err := repo.fetch(ctx, u, g); err != nil {
 		return ashlar.File{}, err
 	}
@@ -163,8 +164,9 @@ func (f *Fetcher) gitFrom(ctx context.Context, u string, g gitSource, req Reques
 
 // A gitRepo is a bare scratch repository.
 type gitRepo struct {
-	dir    string
-	scheme string // the only protocol that git may use
+	dir     string
+	scheme  string // the only protocol that git may use
+	maxFile int64  // bytes of one file that git may write; what it fetches is one
 }
 
 // fetch brings the commit, with as little history as the server allows, and
@@ -183,11 +185,34 @@ func (r *gitRepo) fetch(ctx context.Context, u string, g gitSource) error {
 	if !fault.Is(err, fault.NotFound) {
 		return err
 	}
-	// Some servers hand out only what a branch or a tag points to: take all of them.
-	if _, ferr := r.run(ctx, "fetch", "--quiet", "--end-of-options", u, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"); ferr != nil {
-		return ferr
+	if err := r.fetchTips(ctx, u); err != nil {
+		return err
 	}
 	return r.hasCommit(ctx, g.commit)
+}
+
+// maxTips bounds the list of a repository's branches and tags, in bytes.
+const maxTips = 16 << 20
+
+// fetchTips brings all branches and tags with their history, for a server that
+// hands out nothing else. They are asked for by id, so that git does not write a
+// file for each.
+func (r *gitRepo) fetchTips(ctx context.Context, u string) error {
+	out, err := r.runUpTo(ctx, maxTips, nil, "ls-remote", "--quiet", "--heads", "--tags", "--end-of-options", u)
+	if err != nil {
+		return err
+	}
+	var ids strings.Builder
+	for line := range strings.Lines(string(out)) {
+		if id, ref, _ := strings.Cut(strings.TrimSpace(line), "\t"); commitForm.MatchString(id) && !strings.HasSuffix(ref, "^{}") {
+			ids.WriteString(id + "\n")
+		}
+	}
+	if ids.Len() == 0 {
+		return fault.New(fault.NotFound, "the repository has no branch and no tag")
+	}
+	_, err = r.runUpTo(ctx, maxSaid, strings.NewReader(ids.String()), "fetch", "--quiet", "--no-tags", "--stdin", "--end-of-options", u)
+	return err
 }
 
 // fetchRef brings the commit by the name of a tag or branch.
@@ -221,8 +246,23 @@ func (r *gitRepo) hasCommit(ctx context.Context, commit string) error {
 	return nil
 }
 
-// command prepares git so that nothing but the arguments steers it.
+// ulimit is a script that runs its arguments after the first, which is how many
+// blocks of 512 bytes a file may have that they write.
+const ulimit = `ulimit -f "$1" && shift && exec "$@"`
+
+// command prepares git so that nothing but the arguments steers it, and no file
+// that it or a helper of it writes grows without end.
 func (r *gitRepo) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := r.unlimited(ctx, args...)
+	if cmd.Err == nil {
+		blocks := strconv.FormatInt(r.maxFile/512+1, 10)
+		cmd.Args = append([]string{"sh", "-c", ulimit, "sh", blocks, cmd.Path}, cmd.Args[1:]...)
+		cmd.Path = "/bin/sh"
+	}
+	return cmd
+}
+
+func (r *gitRepo) unlimited(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := gitCommand(ctx, r.dir, r.scheme, append([]string{"--git-dir=."}, args...)...)
 	cmd.Env = append(cmd.Env, "HOME="+r.dir, "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null")
 	for _, name := range []string{"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO"} {
@@ -239,7 +279,7 @@ func gitCommand(ctx context.Context, dir, scheme string, args ...string) *exec.C
 	settings := []string{
 		"core.hooksPath=/dev/null", "core.fsmonitor=false", "core.attributesFile=/dev/null", "gc.auto=0", "maintenance.auto=false",
 		"protocol.allow=never", "protocol.version=2", "credential.helper=",
-		"fetch.recurseSubmodules=false", "submodule.recurse=false", "http.followRedirects=initial", "http.lowSpeedLimit=1", "http.lowSpeedTime=60",
+		"fetch.unpackLimit=1", "fetch.recurseSubmodules=false", "submodule.recurse=false", "http.followRedirects=initial", "http.lowSpeedLimit=1", "http.lowSpeedTime=60",
 	}
 	if scheme != "" {
 		settings = append(settings, "protocol."+scheme+".allow=always")
@@ -260,17 +300,58 @@ func gitCommand(ctx context.Context, dir, scheme string, args ...string) *exec.C
 	return cmd
 }
 
-// run runs git and returns its standard output; the error has the kind that git's
-// words tell.
+// maxSaid bounds what git says on its standard output, in bytes, where a line is
+// expected.
+const maxSaid = 64 << 10
+
+// run runs git and returns its standard output, which has a line or two; the error
+// has the kind that git's words tell.
 func (r *gitRepo) run(ctx context.Context, args ...string) ([]byte, error) {
+	return r.runUpTo(ctx, maxSaid, nil, args...)
+}
+
+// runUpTo runs git on a standard input, nil for none, and returns its standard
+// output. It stops git when that has more than max bytes, and returns a
+// fault.Invalid error.
+func (r *gitRepo) runUpTo(ctx context.Context, max int, stdin io.Reader, args ...string) ([]byte, error) {
 	cmd := r.command(ctx, args...)
 	var stderr bytes.Buffer
-	cmd.Stderr = &tail{max: 4 << 10, b: &stderr}
-	out, err := cmd.Output()
-	if err == nil {
-		return out, nil
+	stdout := &bounded{max: max}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, &tail{max: 4 << 10, b: &stderr}
+	err := cmd.Run()
+	switch {
+	case stdout.over:
+		return nil, fault.New(fault.Invalid, "git %s gives more than %d bytes", args[0], max)
+	case err == nil:
+		return stdout.b.Bytes(), nil
+	case r.full():
+		return nil, fault.New(fault.Invalid, "the repository has more than %d bytes to fetch, which are allowed", r.maxFile)
 	}
 	return nil, gitFault(ctx, args[0], stderr.String(), err)
+}
+
+// full reports whether git was stopped for what it fetched being too much: the
+// kernel ends it without a word then, but leaves the file.
+func (r *gitRepo) full() bool {
+	packs, _ := filepath.Glob(filepath.Join(r.dir, "objects", "pack", "*"))
+	return slices.ContainsFunc(packs, func(p string) bool {
+		info, err := os.Stat(p)
+		return err == nil && info.Size() >= r.maxFile
+	})
+}
+
+// A bounded buffer refuses more than max bytes.
+type bounded struct {
+	max  int
+	b    bytes.Buffer
+	over bool
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.over = b.over || b.b.Len()+len(p) > b.max; b.over {
+		return 0, io.ErrShortWrite
+	}
+	return b.b.Write(p)
 }
 
 // gitFault gives the failure of a git command its kind.

@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net/http"
 	"net/http/cgi"
 	"os"
 	"os/exec"
@@ -165,6 +167,8 @@ func TestGitRefused(t *testing.T) {
 		{"option as tag", uri + "#--upload-pack=x", older, fault.Invalid},
 		{"ssh", "git+ssh://example.org/repo.git", older, fault.Invalid},
 		{"ext", "git+ext::sh -c id", older, fault.Invalid},
+		{"folder of this machine", "git+file:///etc/.git", older, fault.Denied},
+		{"folder behind a host", "git+file://localhost/etc/.git", older, fault.Denied},
 		{"password", "git+https://u:secret@example.org/repo.git", older, fault.Invalid},
 	}
 	for _, tt := range tests {
@@ -237,7 +241,56 @@ func TestGitIsolated(t *testing.T) {
 		t.Errorf("the user's configuration had a say: %v", err)
 	}
 	os.Unsetenv("GIT_DIR")
-	if _, err := f.Git(t.Context(), "git+file://"+dir, older); err != nil {
-		t.Errorf("file: %v", err)
+	f.Mirrors = &Mirrors{Prefixes: []Prefix{{Prefix: "https://example.invalid/", To: []string{"file://" + filepath.Dir(dir) + "/"}, Only: true}}}
+	m, err := f.Git(t.Context(), "git+https://example.invalid/repo.git", older)
+	if err != nil || m.URI != "git+https://example.invalid/repo.git#"+older {
+		t.Errorf("a folder behind a mirror: %+v, %v", m, err)
+	}
+}
+
+// TestGitTips asks a server that hands out only what a branch or a tag points to
+// for an older commit.
+func TestGitTips(t *testing.T) {
+	dir, _, older, newer := newRepo(t)
+	git(t, dir, "", "tag", "-d", "v1")
+	git(t, dir, "", "config", "uploadpack.allowReachableSHA1InWant", "false")
+	backend := filepath.Join(git(t, dir, "", "--exec-path"), "git-http-backend")
+	h := &cgi.Handler{Path: backend, Env: []string{"GIT_PROJECT_ROOT=" + filepath.Dir(dir), "GIT_HTTP_EXPORT_ALL=1"}, InheritEnv: []string{"PATH"}}
+	addr := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Del("Git-Protocol") // version 2 knows no such refusal
+		h.ServeHTTP(w, r)
+	})
+	for _, commit := range []string{older, newer} {
+		f, _ := newFetcher(t)
+		if _, err := f.Git(t.Context(), "git+"+addr+"/repo.git", commit); err != nil {
+			t.Errorf("%s: %v", commit, err)
+		}
+	}
+}
+
+// TestGitBounds fetches from repositories with too much to keep or to list.
+func TestGitBounds(t *testing.T) {
+	dir, addr, _, _ := newRepo(t)
+	noise := make([]byte, 1<<20)
+	rand.NewChaCha8([32]byte{1}).Read(noise)
+	blob := git(t, dir, string(noise), "hash-object", "-w", "--stdin")
+	tree := git(t, dir, "100644 blob "+blob+"\tnoise\n", "mktree")
+	large := git(t, dir, "", "commit-tree", "-m", "large", tree)
+	git(t, dir, "", "update-ref", "refs/heads/large", large)
+	f, _ := newFetcher(t)
+	uri := "git+" + addr + "/repo.git#" + large
+	_, err := f.Fetch(t.Context(), Request{URI: uri, MaxSize: 256 << 10})
+	if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "which are allowed") {
+		t.Errorf("a large repository: %v", err)
+	}
+	if _, err := f.Fetch(t.Context(), Request{URI: uri, MaxSize: 2 << 20}); err != nil {
+		t.Errorf("one that is not too large: %v", err)
+	}
+	r := &gitRepo{dir: dir, maxFile: 1 << 20}
+	if out, err := r.runUpTo(t.Context(), 100, nil, "ls-tree", "-r", "refs/heads/main"); !fault.Is(err, fault.Invalid) {
+		t.Errorf("a long list: %d bytes, %v", len(out), err)
+	}
+	if left, _ := os.ReadDir(f.TempDir); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }

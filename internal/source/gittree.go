@@ -20,7 +20,7 @@ import (
 // Bounds on a git tree.
 const (
 	maxTreeEntries = 1 << 20
-	maxTreeList    = 256 << 20 // bytes of its listing
+	maxTreeList    = 128 << 20 // bytes of its listing
 	maxTreePath    = 4096      // bytes of one path
 	maxLinkTarget  = 4096
 )
@@ -58,12 +58,9 @@ func (r *gitRepo) export(ctx context.Context, commit string, w io.Writer) error 
 // list returns the files of the tree, sorted by path, after checking that every
 // path stays inside.
 func (r *gitRepo) list(ctx context.Context, commit string) ([]treeEntry, error) {
-	out, err := r.run(ctx, "ls-tree", "-r", "-z", "--full-tree", commit)
+	out, err := r.runUpTo(ctx, maxTreeList, nil, "ls-tree", "-r", "-z", "--full-tree", commit)
 	if err != nil {
 		return nil, err
-	}
-	if len(out) > maxTreeList {
-		return nil, fault.New(fault.Invalid, "the tree of commit %s is too large", commit)
 	}
 	return parseTree(out)
 }
