@@ -129,7 +129,7 @@ func (l *lab) newChroot(ctx context.Context, r *build.Runner, store *blob.Dir, b
 // unpackRoot unpacks a build root into a folder. It travels as one archive that a
 // step packs, so that owners and modes are kept.
 func (l *lab) unpackRoot(ctx context.Context, r *build.Runner, root ashlar.Root, dir string) error {
-	state, err := r.Root(ctx, root)
+	state, err := r.Root(ctx, engine.Native, root)
 	if err != nil {
 		return err
 	}

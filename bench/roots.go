@@ -127,7 +127,7 @@ func (l *lab) makeRoot(ctx context.Context, dir string, r recipe) (ashlar.Root, 
 	}
 	defer runner.Engine.Close()
 	root := p.Lock.Inputs.Builds[0].Root
-	state, err := runner.Root(ctx, root)
+	state, err := runner.Root(ctx, engine.Native, root)
 	if err != nil {
 		return root, err
 	}

@@ -57,7 +57,7 @@ func (a *Archive) Universe(ctx context.Context, t ashlar.Target, now time.Time) 
 	if err != nil {
 		return nil, err
 	}
-	return a.universe(ctx, t, releases, now)
+	return a.remembering(ctx, t, releases, now)
 }
 
 // UniverseOf returns the binary packages that a target's suites held when the
@@ -79,17 +79,17 @@ func (a *Archive) UniverseOf(ctx context.Context, t ashlar.Target, indexes []ash
 		if _, err := a.cfg.Fetcher.Store.Stat(ctx, indexes[i].Digest); err != nil {
 			return nil, fault.New(fault.NotFound, "the pinned index %s is not kept here", indexes[i].Digest.Short()).At(s.inRelease(), 0)
 		}
-		r, err := a.read(ctx, s, indexes[i].Digest, now)
+		r, err := a.authentic(ctx, s, indexes[i].Digest, now)
 		if err != nil {
 			return nil, err
 		}
 		releases = append(releases, r)
 	}
-	return a.universe(ctx, t, releases, now)
+	return a.remembering(ctx, t, releases, now)
 }
 
-// universe returns the binary packages that releases list for a target.
-func (a *Archive) universe(ctx context.Context, t ashlar.Target, releases []*release, now time.Time) (*Universe, error) {
+// remembering returns the packages of the releases for a target, made once.
+func (a *Archive) remembering(ctx context.Context, t ashlar.Target, releases []*release, now time.Time) (*Universe, error) {
 	key := t.String()
 	for _, r := range releases {
 		key += " " + string(r.index.Digest)
@@ -100,19 +100,27 @@ func (a *Archive) universe(ctx context.Context, t ashlar.Target, releases []*rel
 	if u != nil {
 		return u, nil
 	}
-	parts, err := a.parts(ctx, releases, func(r *release, component string) []string { return packagesOf(r, component, t.Arch) }, binaries, now)
+	u, err := a.universe(ctx, t.Arch, releases, now)
 	if err != nil {
 		return nil, err
-	}
-	u = &Universe{
-		archive: a, arch: t.Arch, parts: parts,
-		parsed: map[place]*deb.Package{}, packages: map[identity]*deb.Package{}, homes: map[*deb.Package]int{},
-		versions: map[string][]*deb.Package{}, providers: map[string][]*deb.Package{},
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.universes[key] = u
 	return u, nil
+}
+
+// universe returns the packages of the releases for an architecture.
+func (a *Archive) universe(ctx context.Context, arch ashlar.Arch, releases []*release, now time.Time) (*Universe, error) {
+	parts, err := a.parts(ctx, releases, func(r *release, component string) []string { return packagesOf(r, component, arch) }, binaries, now)
+	if err != nil {
+		return nil, err
+	}
+	return &Universe{
+		archive: a, arch: arch, parts: parts,
+		parsed: map[place]*deb.Package{}, packages: map[identity]*deb.Package{}, homes: map[*deb.Package]int{},
+		versions: map[string][]*deb.Package{}, providers: map[string][]*deb.Package{},
+	}, nil
 }
 
 // currentAll returns the current releases of the suites, in their order.

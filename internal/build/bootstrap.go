@@ -17,14 +17,14 @@ import (
 	"github.com/ashlar-project/ashlar/internal/fault"
 )
 
-// Root returns the state of a build root: the bootstrap image with each layer
+// Root returns the state of a build root for an architecture: the bootstrap image with each layer
 // installed on it by the real dpkg. It can be solved with Blobs.
 //
 // Essential packages need each other to be installed, so somebody outside has to
 // begin: the bootstrap image is the files of the first layer's packages laid over
 // one another, enough for dpkg to run in; it then installs them again, properly.
 // The image is kept in the store and made once per set of packages.
-func (r *Runner) Root(ctx context.Context, root ashlar.Root) (llb.State, error) {
+func (r *Runner) Root(ctx context.Context, arch ashlar.Arch, root ashlar.Root) (llb.State, error) {
 	if len(root.Layers) == 0 || len(root.Layers[0].Packages) == 0 {
 		return llb.Scratch(), fault.New(fault.Invalid, "a build root needs a first layer of essential packages")
 	}
@@ -32,7 +32,7 @@ func (r *Runner) Root(ctx context.Context, root ashlar.Root) (llb.State, error) 
 	if err != nil {
 		return llb.Scratch(), err
 	}
-	state, err := engine.Image(ctx, r.Blobs(), layer)
+	state, err := engine.Image(ctx, r.Blobs(), arch, layer)
 	if err != nil {
 		return llb.Scratch(), err
 	}
@@ -40,7 +40,7 @@ func (r *Runner) Root(ctx context.Context, root ashlar.Root) (llb.State, error) 
 		if len(l.Packages) == 0 {
 			continue
 		}
-		debs, err := r.debs(ctx, l)
+		debs, err := r.debs(ctx, arch, l)
 		if err != nil {
 			return llb.Scratch(), err
 		}
@@ -50,12 +50,12 @@ func (r *Runner) Root(ctx context.Context, root ashlar.Root) (llb.State, error) 
 }
 
 // debs returns a folder with the packages of a layer.
-func (r *Runner) debs(ctx context.Context, l ashlar.Layer) (llb.State, error) {
+func (r *Runner) debs(ctx context.Context, arch ashlar.Arch, l ashlar.Layer) (llb.State, error) {
 	files := make([]ashlar.File, len(l.Packages))
 	for i, p := range l.Packages {
 		files[i] = ashlar.File{Name: debName(p), Digest: p.Digest}
 	}
-	return engine.Folder(ctx, r.Blobs(), files)
+	return engine.Folder(ctx, r.Blobs(), arch, files)
 }
 
 // bootstrap returns the digest of the bootstrap layer for a set of packages. A

@@ -60,7 +60,7 @@ func (r *Runner) Run(ctx context.Context, plan *Plan) (*ashlar.Result, error) {
 	res.Engine = version
 	rec := newRecorder(plan, r.Log, r.Progress)
 	for i := range plan.Builds {
-		files, err := r.runBuild(ctx, &plan.Builds[i], rec)
+		files, err := r.runBuild(ctx, plan.Target.Arch, &plan.Builds[i], rec)
 		if err != nil {
 			return nil, explain(err, rec)
 		}
@@ -88,27 +88,27 @@ func (r *Runner) Run(ctx context.Context, plan *Plan) (*ashlar.Result, error) {
 }
 
 // runBuild executes one build and stores its outputs.
-func (r *Runner) runBuild(ctx context.Context, b *BuildPlan, rec *recorder) ([]ashlar.File, error) {
-	root, err := r.Root(ctx, b.Root)
+func (r *Runner) runBuild(ctx context.Context, arch ashlar.Arch, b *BuildPlan, rec *recorder) ([]ashlar.File, error) {
+	root, err := r.Root(ctx, arch, b.Root)
 	if err != nil {
 		return nil, err
 	}
-	return r.Export(ctx, b.graph(root, r.Vary), rec.event, b.hasNetwork())
+	return r.export(ctx, b.graph(root, r.Vary), engine.Request{Arch: arch, Progress: rec.event, Network: b.hasNetwork()})
 }
 
-// Export solves a state and stores the files in the folders at its top.
-func (r *Runner) Export(ctx context.Context, state llb.State, progress func(engine.Event), network bool) ([]ashlar.File, error) {
+// export solves a state as the request says and stores the files in the folders
+// at its top.
+func (r *Runner) export(ctx context.Context, state llb.State, req engine.Request) ([]ashlar.File, error) {
 	tmp, err := newScratch(r.Scratch)
 	if err != nil {
 		return nil, err
 	}
 	defer tmp.remove()
-	out := filepath.Join(tmp.dir, "out")
-	err = r.Engine.Solve(ctx, state, engine.Request{Blobs: r.Blobs(), Out: out, Progress: progress, Network: network})
-	if err != nil {
+	req.Blobs, req.Out = r.Blobs(), filepath.Join(tmp.dir, "out")
+	if err := r.Engine.Solve(ctx, state, req); err != nil {
 		return nil, err
 	}
-	return r.gather(ctx, out)
+	return r.gather(ctx, req.Out)
 }
 
 // gather stores the files below dir. What a build leaves is hostile: only plain

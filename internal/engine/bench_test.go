@@ -113,7 +113,7 @@ func singleMounts(_ *testing.B, _ *blob.Scratch, files []ashlar.File) []engine.M
 }
 
 func folderMount(b *testing.B, store *blob.Scratch, files []ashlar.File) []engine.Mount {
-	st, err := engine.Folder(context.Background(), store, files)
+	st, err := engine.Folder(context.Background(), store, engine.Native, files)
 	if err != nil {
 		b.Fatal(err)
 	}

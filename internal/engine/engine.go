@@ -12,10 +12,14 @@ import (
 	"errors"
 	"net/url"
 	"os"
+	"runtime"
+	"strings"
 	"sync"
 
 	"github.com/moby/buildkit/client"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/fault"
 )
 
@@ -72,6 +76,39 @@ func Dial(ctx context.Context, addr string, t TLS) (*Client, error) {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
+}
+
+// Native is the architecture of this machine, which the embedded daemon runs
+// programs of.
+const Native = ashlar.Arch(runtime.GOARCH) // the two that definitions know have the same name for Debian and Go
+
+// platform returns what the daemon calls an architecture.
+func platform(arch ashlar.Arch) ocispecs.Platform {
+	return ocispecs.Platform{OS: "linux", Architecture: string(arch)}
+}
+
+// Runs returns nil if the daemon runs programs of an architecture, else
+// fault.Invalid.
+func (c *Client) Runs(ctx context.Context, arch ashlar.Arch) error {
+	conn, _, err := c.living(ctx)
+	if err != nil {
+		return err
+	}
+	workers, err := conn.ListWorkers(ctx)
+	if err != nil {
+		return c.unavailable(ctx, err)
+	}
+	var runs []string
+	for _, w := range workers {
+		for _, p := range w.Platforms {
+			if want := platform(arch); p.OS == want.OS && p.Architecture == want.Architecture {
+				return nil
+			}
+			runs = append(runs, p.OS+"/"+p.Architecture)
+		}
+	}
+	return fault.New(fault.Invalid, "the engine runs programs for %s, not for linux/%s", strings.Join(runs, " and "), arch).
+		Fix("give the address of a buildkitd on a machine of that architecture: --builder tcp://HOST:PORT, with --builder-ca, --builder-cert and --builder-key")
 }
 
 // Version returns the daemon's own name and version, such as

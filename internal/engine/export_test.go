@@ -1,4 +1,8 @@
 package engine
 
-// OnlyBlobs is the source policy that Solve sends.
-var OnlyBlobs = onlyBlobs
+// OnlyBlobs is the source policy that Solve sends, and Marshal how it encodes a
+// graph.
+var (
+	OnlyBlobs = onlyBlobs
+	Marshal   = (*Client).marshal
+)

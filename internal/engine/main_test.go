@@ -167,7 +167,7 @@ func probeRoot(ctx context.Context, store blob.Store) (llb.State, error) {
 	if err != nil {
 		return llb.State{}, err
 	}
-	return engine.Image(ctx, store, layer.Digest)
+	return engine.Image(ctx, store, engine.Native, layer.Digest)
 }
 
 // step returns a step that runs the probe with args in /work, and the folder

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -18,7 +19,8 @@ import (
 
 // A Request says what Solve may read, where its output goes and who watches.
 type Request struct {
-	Blobs blob.Store // what Blob and Image refer to
+	Blobs blob.Store  // what Blob and Image refer to
+	Arch  ashlar.Arch // of the programs that steps run, "" for Native
 	// Out is the folder that the output becomes, "" for none. It must not exist;
 	// its parent must. It appears whole, after everything succeeded, or not at
 	// all. Steps are hostile: its symbolic links may point anywhere.
@@ -51,7 +53,7 @@ type Event struct {
 //   - fault.Unavailable: the daemon does not answer, died, or its disk is full
 //   - ctx.Err()
 func (c *Client) Solve(ctx context.Context, root llb.State, req Request) error {
-	def, err := c.marshal(ctx, root)
+	def, err := c.marshal(ctx, root, cmp.Or(req.Arch, Native))
 	if err != nil {
 		return fault.New(fault.Internal, "make the graph: %w", err)
 	}
@@ -79,10 +81,10 @@ func (c *Client) Solve(ctx context.Context, root llb.State, req Request) error {
 
 // marshal encodes the graph. Graphs that share vertices may be solved at once,
 // and the library sorts a vertex's mounts in place as it encodes it: one at a time.
-func (c *Client) marshal(ctx context.Context, root llb.State) (*llb.Definition, error) {
+func (c *Client) marshal(ctx context.Context, root llb.State, arch ashlar.Arch) (*llb.Definition, error) {
 	c.encoding.Lock()
 	defer c.encoding.Unlock()
-	return root.Marshal(ctx, llb.LinuxAmd64)
+	return root.Marshal(ctx, llb.Platform(platform(arch)))
 }
 
 // solve sends the graph under the source policy and follows it.

@@ -170,10 +170,10 @@ func TestMissingBlob(t *testing.T) {
 
 func TestImage(t *testing.T) {
 	b := shared.get(t)
-	if _, err := engine.Image(t.Context(), b.store); !fault.Is(err, fault.Invalid) {
+	if _, err := engine.Image(t.Context(), b.store, engine.Native); !fault.Is(err, fault.Invalid) {
 		t.Errorf("no layers: %v", err)
 	}
-	if _, err := engine.Image(t.Context(), b.store, ashlar.DigestOf([]byte("absent layer"))); !fault.Is(err, fault.NotFound) {
+	if _, err := engine.Image(t.Context(), b.store, engine.Native, ashlar.DigestOf([]byte("absent layer"))); !fault.Is(err, fault.NotFound) {
 		t.Errorf("absent layer: %v", err)
 	}
 	again, err := probeRoot(t.Context(), b.store)

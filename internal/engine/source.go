@@ -63,16 +63,16 @@ func (f BlobFile) State() llb.State {
 
 func reference(d ashlar.Digest) string { return repository + "@" + string(d) }
 
-// Image returns a root made of layers, lowest first: plain (uncompressed) tar
+// Image returns a root for an architecture made of layers, lowest first: plain (uncompressed) tar
 // archives that are in the store. It puts the small OCI files that describe the
 // root into the store; the same layers give the same ones. The error is
 // fault.NotFound for a layer that is not there.
-func Image(ctx context.Context, store blob.Store, layers ...ashlar.Digest) (llb.State, error) {
+func Image(ctx context.Context, store blob.Store, arch ashlar.Arch, layers ...ashlar.Digest) (llb.State, error) {
 	if len(layers) == 0 || len(layers) > MaxLayers {
 		return llb.State{}, fault.New(fault.Invalid, "a root has between 1 and %d layers, not %d", MaxLayers, len(layers))
 	}
 	config := ocispecs.Image{
-		Platform: ocispecs.Platform{OS: "linux", Architecture: "amd64"},
+		Platform: platform(arch),
 		RootFS:   ocispecs.RootFS{Type: "layers"},
 	}
 	manifest := ocispecs.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispecs.MediaTypeImageManifest}
@@ -97,13 +97,14 @@ func Image(ctx context.Context, store blob.Store, layers ...ashlar.Digest) (llb.
 
 // Folder returns a state with the given blobs as files of mode 0644, which the
 // engine takes in one piece: many blobs one by one cost a snapshot and several
-// flushes to the disk each. Folders on the way to a file are made.
-func Folder(ctx context.Context, store *blob.Scratch, files []ashlar.File) (llb.State, error) {
+// flushes to the disk each. Folders on the way to a file are made. It is for steps
+// of an architecture.
+func Folder(ctx context.Context, store *blob.Scratch, arch ashlar.Arch, files []ashlar.File) (llb.State, error) {
 	archive, err := store.Tar(ctx, files)
 	if err != nil {
 		return llb.State{}, err
 	}
-	return Image(ctx, store, archive.Digest)
+	return Image(ctx, store, arch, archive.Digest)
 }
 
 func putJSON(ctx context.Context, store blob.Store, v any) (ashlar.File, error) {

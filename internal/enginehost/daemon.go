@@ -20,7 +20,6 @@ import (
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/solver"
 	"github.com/moby/buildkit/solver/bboltcachestorage"
-	"github.com/moby/buildkit/solver/llbsolver/cdidevices"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/source"
 	"github.com/moby/buildkit/source/containerblob"
@@ -81,7 +80,7 @@ func (d *daemon) newWorker(ctx context.Context, cfg Config) (*base.Worker, error
 	dns := &oci.DNSConfig{Nameservers: []string{"192.0.2.1"}, SearchDomains: []string{"."}, Options: []string{"ndots:1"}}
 	network := netproviders.Opt{Mode: "host", CNI: cniprovider.Opt{Root: cfg.Dir}}
 	opt, err := runc.NewWorkerOpt(cfg.Dir, factory, false, oci.ProcessSandbox, nil, nil, network, dns, "", "", false,
-		semaphore.NewWeighted(int64(d.parallel)), "" /* no trace socket */, "", cdidevices.NewManager(nil, nil))
+		semaphore.NewWeighted(int64(d.parallel)), "" /* no trace socket */, "", nil /* no devices */)
 	if err != nil {
 		return nil, workerFault(err)
 	}

@@ -62,7 +62,7 @@ func Judge(ctx context.Context, r *build.Runner, c *Case) (*ashlar.Verdict, erro
 	if !v.Passed {
 		return v, nil
 	}
-	root, err := r.Root(ctx, c.Root)
+	root, err := r.Root(ctx, c.Target.Arch, c.Root)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func Judge(ctx context.Context, r *build.Runner, c *Case) (*ashlar.Verdict, erro
 	for i, t := range trials {
 		group.Go(func() error {
 			step := t.step(repo)
-			err := r.Engine.Solve(ctx, step.Run(root).Root(), engine.Request{Blobs: r.Blobs(), Progress: serially(&once, r.Progress)})
+			err := r.Engine.Solve(ctx, step.Run(root).Root(), engine.Request{Blobs: r.Blobs(), Arch: c.Target.Arch, Progress: serially(&once, r.Progress)})
 			checks[i], err = t.outcome(err)
 			return err
 		})

@@ -170,7 +170,7 @@ func newRepository(ctx context.Context, store *blob.Scratch, c *Case) (llb.State
 		files = append(files, index)
 	}
 	slices.SortFunc(files, func(a, b ashlar.File) int { return strings.Compare(a.Name, b.Name) })
-	return engine.Folder(ctx, store, files)
+	return engine.Folder(ctx, store, c.Target.Arch, files)
 }
 
 // writeStanza writes a package's entry of a Packages index.

@@ -274,7 +274,7 @@ func TestDamagedIndex(t *testing.T) {
 }
 
 func TestTwoSetsOneFile(t *testing.T) {
-	r := newTestRepo(t, func(c *Config) { c.Architectures = []ashlar.Arch{"amd64", "arm64"} })
+	r := newTestRepo(t, nil)
 	one := simple("one", "1")
 	sets := []SourceSet{one.build(t, r.store, "amd64")}
 	one.packages[0].arch = "arm64"

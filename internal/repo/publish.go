@@ -68,7 +68,7 @@ type target struct {
 // indexes will name, then a snapshot of the new indexes, then these by digest, then
 // by name, InRelease last.
 func (r *Repo) publish(ctx context.Context, d *disk, to target, before *state, sets []*set, now time.Time) (*Published, error) {
-	u, err := newUpdate(before, r.cfg.Architectures, sets)
+	u, err := newUpdate(before, sets)
 	if err != nil {
 		return nil, err
 	}

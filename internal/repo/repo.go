@@ -65,10 +65,9 @@ type Config struct {
 	// something is built upon it or it is signed again.
 	Keyring pgp.Keyring
 
-	Origin        string        // of every Release, for pinning; "Ashlar" if ""
-	BaseURL       string        // public address of Root, for the Snapshots field; none if ""
-	Validity      time.Duration // of a live Release; seven days if 0
-	Architectures []ashlar.Arch // of every suite; amd64 if none
+	Origin   string        // of every Release, for pinning; "Ashlar" if ""
+	BaseURL  string        // public address of Root, for the Snapshots field; none if ""
+	Validity time.Duration // of a live Release; seven days if 0
 
 	// Hook, for tests, is called before every change on the disk; an error from
 	// it stops everything, as a crash would.
@@ -98,9 +97,6 @@ func Open(cfg Config) (*Repo, error) {
 	}
 	if cfg.Validity == 0 {
 		cfg.Validity = 7 * 24 * time.Hour
-	}
-	if len(cfg.Architectures) == 0 {
-		cfg.Architectures = []ashlar.Arch{"amd64"}
 	}
 	if cfg.BaseURL != "" {
 		if cfg.BaseURL, err = baseURL(cfg.BaseURL); err != nil {

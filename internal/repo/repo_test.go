@@ -255,7 +255,6 @@ func TestArchitectures(t *testing.T) {
 	r := newTestRepo(t, nil)
 	src := testSource{name: "multi", version: "1", packages: []testPackage{{name: "multi", arch: "amd64"}, {name: "multi-data", arch: "all"}}}
 	r.publishAt(t, day, src)
-	r.cfg.Architectures = []ashlar.Arch{"amd64", "arm64"}
 	src.packages[0].arch = "arm64"
 	set := src.build(t, r.store, "arm64")
 	if _, err := r.Publish(context.Background(), ashlar.Community, "bookworm", []SourceSet{set}, day.Add(time.Hour)); err != nil {

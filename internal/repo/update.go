@@ -27,17 +27,25 @@ type update struct {
 	described map[string]bool                 // long descriptions that may have lost their last user
 }
 
-// newUpdate checks that the sets may follow the state.
-func newUpdate(before *state, arches []ashlar.Arch, sets []*set) (*update, error) {
-	u := &update{before: before, arches: arches, sets: map[string][]*set{}}
-	u.init()
-	for _, s := range sets {
-		if !slices.Contains(arches, s.Arch) {
-			return nil, fault.New(fault.Policy, "source set %s %s is for %s, the repository has %v", s.name, s.version, s.Arch, arches).
-				Fix("add the architecture to the repository's configuration")
+// newUpdate checks that the sets may follow the state. The suite has the
+// architectures that it had, and those of the sets.
+func newUpdate(before *state, sets []*set) (*update, error) {
+	u := &update{before: before, sets: map[string][]*set{}}
+	if before.release != nil {
+		for _, a := range before.release.Architectures {
+			u.arches = append(u.arches, ashlar.Arch(a))
 		}
+	}
+	for _, s := range sets {
+		if !suiteForm.MatchString(string(s.Arch)) || s.Arch == all {
+			return nil, fault.New(fault.Invalid, "source set %s %s is for %q, which is not an architecture", s.name, s.version, string(s.Arch))
+		}
+		u.arches = append(u.arches, s.Arch)
 		u.sets[s.name] = append(u.sets[s.name], s)
 	}
+	slices.Sort(u.arches)
+	u.arches = slices.DeleteFunc(slices.Compact(u.arches), func(a ashlar.Arch) bool { return a == all })
+	u.init()
 	if err := before.load(); err != nil {
 		return nil, err
 	}

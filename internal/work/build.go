@@ -17,6 +17,7 @@ import (
 	"github.com/ashlar-project/ashlar/internal/blob"
 	"github.com/ashlar-project/ashlar/internal/build"
 	"github.com/ashlar-project/ashlar/internal/durable"
+	"github.com/ashlar-project/ashlar/internal/engine"
 	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/gate"
 	"github.com/ashlar-project/ashlar/internal/intoto"
@@ -29,11 +30,8 @@ import (
 // whether it was known already. A record whose gate refused comes with an error
 // of kind fault.Policy.
 func (s *Shop) Build(ctx context.Context, ref Ref, opts BuildOptions) (*Record, bool, error) {
-	if arch := opts.arch(); arch != "amd64" {
-		if _, err := expand(ref, arch); err != nil {
-			return nil, false, err
-		}
-		return nil, false, fault.New(fault.Invalid, "packages for %s cannot be built yet", arch).At(ref.File(), 0).Fix("leave --arch out; lock and plan know it")
+	if err := s.able(ctx, ref, opts.arch()); err != nil {
+		return nil, false, err
 	}
 	p, err := s.Plan(ctx, ref, opts)
 	if err != nil {
@@ -72,6 +70,22 @@ func (s *Shop) Build(ctx context.Context, ref Ref, opts BuildOptions) (*Record, 
 		return r, false, refused
 	}
 	return r, false, s.setLatest(ref, p.Lock.Inputs.Target.Arch, key)
+}
+
+// able refuses an architecture that the engine does not run, before anything is
+// fetched. What was built already needs no engine.
+func (s *Shop) able(ctx context.Context, ref Ref, arch ashlar.Arch) error {
+	if arch == engine.Native {
+		return nil
+	}
+	if _, err := expand(ref, arch); err != nil {
+		return err
+	}
+	if _, err := s.Latest(ref, arch); err == nil {
+		return nil
+	}
+	_, err := s.runner(ctx, ref.File(), "build", arch, build.Variation{})
+	return err
 }
 
 // tells reports whether what the record says of its sources is what a lock says.
@@ -151,7 +165,7 @@ func (s *Shop) kept(ctx context.Context, file string, lock ashlar.Digest) *ashla
 func (s *Shop) compile(ctx context.Context, ref Ref, p *Planned, opts BuildOptions) (res *ashlar.Result, err error) {
 	done := s.stage(ref.File(), "build")
 	defer func() { done("", false, err) }()
-	r, err := s.runner(ctx, ref.File(), "build", build.Variation{Fresh: opts.Fresh})
+	r, err := s.runner(ctx, ref.File(), "build", p.Plan.Target.Arch, build.Variation{Fresh: opts.Fresh})
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +213,7 @@ func (s *Shop) judge(ctx context.Context, subject string, p *Planned, res *ashla
 	for _, b := range p.Definition.Builds {
 		c.Profiles = append(c.Profiles, b.ProfileLists()...)
 	}
-	r, err := s.runner(ctx, subject, "gate", build.Variation{})
+	r, err := s.runner(ctx, subject, "gate", res.Target.Arch, build.Variation{})
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,7 @@ func (s *Shop) Rebuild(ctx context.Context, file ashlar.File, p *attest.ReadyPro
 	}
 	vary.Fresh = true
 	done := s.stage(file.Name, "rebuild")
-	r, err := s.runner(ctx, file.Name, "rebuild", vary)
+	r, err := s.runner(ctx, file.Name, "rebuild", lock.Inputs.Target.Arch, vary)
 	if err != nil {
 		return nil, err
 	}

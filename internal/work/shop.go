@@ -186,11 +186,15 @@ func (s *Shop) stage(subject, stage string) func(detail string, cached bool, err
 	}
 }
 
-// runner returns what executes plans, reporting steps as of the subject.
-func (s *Shop) runner(ctx context.Context, subject, stage string, vary build.Variation) (*build.Runner, error) {
+// runner returns what executes plans for an architecture, reporting steps as of
+// the subject.
+func (s *Shop) runner(ctx context.Context, subject, stage string, arch ashlar.Arch, vary build.Variation) (*build.Runner, error) {
 	c, err := s.connect(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if err := c.Runs(ctx, arch); err != nil {
+		return nil, fault.Within(err, "%s", subject)
 	}
 	return &build.Runner{
 		Engine: c, Store: s.Store, Scratch: s.path("tmp"), Memo: s.path("bootstrap"), Now: s.Now, Vary: vary,
