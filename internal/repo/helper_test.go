@@ -18,6 +18,7 @@ import (
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/blob"
+	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/pgp"
 	"github.com/ashlar-project/ashlar/internal/sign"
 )
@@ -114,6 +115,27 @@ func (s dirStore) Path(d ashlar.Digest) string { return filepath.Join(string(s),
 func (s dirStore) Open(_ context.Context, d ashlar.Digest) (blob.Blob, error) {
 	return openBlob(s.Path(d))
 }
+
+// openBlob opens a file as a blob.
+func openBlob(name string) (blob.Blob, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fault.New(fault.NotFound, "%w", err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return poolBlob{f, info.Size()}, nil
+}
+
+type poolBlob struct {
+	*os.File
+	size int64
+}
+
+func (b poolBlob) Size() int64 { return b.size }
 
 // control returns the control file of a package of the source.
 func (s testSource) control(p testPackage) string {

@@ -18,8 +18,8 @@ import (
 	"github.com/ashlar-project/ashlar/internal/fault"
 )
 
-// A record says, in the pool beside the files, what was published together, so
-// that the indexes can be made again from the pool alone.
+// A record says, in the pool beside the files, what was published together: a
+// name that one has is never given to other content.
 type record struct {
 	Source  string        `json:"source"`
 	Version string        `json:"version"`
@@ -101,6 +101,34 @@ func placeRecord(d *disk, rec record, at string) error {
 		return err
 	}
 	return d.put(at, data)
+}
+
+// readRecord reads the record of a published set.
+func readRecord(name string) (record, error) {
+	var rec record
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return rec, err
+	}
+	if err := json.Unmarshal(b, &rec); err != nil {
+		return rec, damaged(name, "not a record of a published set: %w", err)
+	}
+	if !fileForm.MatchString(rec.Source) {
+		return rec, damaged(name, "%q is not the name of a source package", rec.Source)
+	}
+	for _, f := range rec.Files {
+		if err := cmp.Or(f.Digest.Validate(), badName(f.Name)); err != nil {
+			return rec, damaged(name, "%w", err)
+		}
+	}
+	return rec, nil
+}
+
+func badName(name string) error {
+	if fileForm.MatchString(name) {
+		return nil
+	}
+	return fault.New(fault.Invalid, "%q is not a name for a file in a pool", name)
 }
 
 // placeFile gives the file its name in the pool, whatever had it before. If an

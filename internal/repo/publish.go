@@ -82,7 +82,10 @@ func (r *Repo) publish(ctx context.Context, d *disk, to target, before *state, s
 	}
 	headed := r.newHeader(to, u)
 	if len(changed) == 0 && !headed {
-		return &Published{Date: before.release.Date, Snapshot: before.snapshot}, d.sync()
+		if err := d.sync(); err != nil {
+			return nil, err
+		}
+		return &Published{Date: before.release.Date, Snapshot: before.snapshot}, r.remember(to, before.snapshot)
 	}
 	date, err := r.nextDate(to.tier, before, now)
 	if err != nil {
@@ -93,6 +96,9 @@ func (r *Repo) publish(ctx context.Context, d *disk, to target, before *state, s
 		return nil, err
 	}
 	if err := r.goLive(d, to, release); err != nil {
+		return nil, err
+	}
+	if err := r.remember(to, snapshotID(date)); err != nil {
 		return nil, err
 	}
 	done := &Published{Date: date, Snapshot: snapshotID(date)}
@@ -201,7 +207,7 @@ func (r *Repo) stage(ctx context.Context, d *disk, to target, before *state, rel
 	if err := stageIndexes(d, dist, before, release, changed); err != nil {
 		return err
 	}
-	if err := r.linkSuites(d, to, path.Join(workDir(to.tier), id)); err != nil {
+	if err := r.linkSuites(d, to, path.Join(workDir(to.tier), id), release.Date); err != nil {
 		return err
 	}
 	live := *release
@@ -274,8 +280,8 @@ func (r *Repo) sign(ctx context.Context, d *disk, listed string, date time.Time,
 }
 
 // linkSuites adds to a snapshot the links to the pool and to the snapshots of
-// the tier's other suites as they are.
-func (r *Repo) linkSuites(d *disk, to target, stage string) error {
+// the tier's other suites as they are, which must be the repository's own work too.
+func (r *Repo) linkSuites(d *disk, to target, stage string, now time.Time) error {
 	if err := d.symlink("../../pool", path.Join(stage, "pool")); err != nil {
 		return err
 	}
@@ -287,7 +293,7 @@ func (r *Repo) linkSuites(d *disk, to target, stage string) error {
 		if other == to.suite {
 			continue
 		}
-		live, err := readState(d.path(distDir(to.tier, other)))
+		live, err := r.ownState(d, target{to.tier, other}, now)
 		if err != nil {
 			return err
 		}

@@ -64,6 +64,10 @@ type Config struct {
 	// the other one as well. What is live must be signed by one of them before
 	// something is built upon it or it is signed again.
 	Keyring pgp.Keyring
+	// Newest is a folder outside of Root that remembers the newest state of each
+	// suite, so that an older one with a good signature is not gone on from; ""
+	// remembers nothing.
+	Newest string
 
 	Origin   string        // of every Release, for pinning; "Ashlar" if ""
 	BaseURL  string        // public address of Root, for the Snapshots field; none if ""

@@ -301,29 +301,6 @@ func TestResign(t *testing.T) {
 	checkRepo(t, r)
 }
 
-func TestRebuild(t *testing.T) {
-	r := newTestRepo(t, nil)
-	r.publishAt(t, day, simple("one", "1"), simple("two", "1"))
-	r.publishAt(t, day.Add(time.Hour), simple("one", "2"))
-	names := []string{"main/binary-amd64/Packages", "main/source/Sources", "main/Contents-amd64.gz", "main/i18n/Translation-en.xz"}
-	want := map[string]string{}
-	for _, name := range names {
-		want[name] = r.index(t, name)
-	}
-	if err := os.RemoveAll(filepath.Join(r.Root(), "deb/community/dists")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.Rebuild(context.Background(), ashlar.Community, "bookworm", day.Add(2*time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		if diff := cmp.Diff(want[name], r.index(t, name)); diff != "" {
-			t.Errorf("%s (-before +rebuilt):\n%s", name, diff)
-		}
-	}
-	checkRepo(t, r)
-}
-
 func TestKeep(t *testing.T) {
 	r := newTestRepo(t, nil)
 	source := put(t, r.store, "one_1.tar.gz", []byte("source"))

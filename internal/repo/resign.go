@@ -77,7 +77,10 @@ func (r *Repo) resignSuite(ctx context.Context, to target, now time.Time) error 
 		if err := d.sync(); err != nil {
 			return err
 		}
-		return r.swap(d, to)
+		if err := r.swap(d, to); err != nil {
+			return err
+		}
+		return r.remember(to, live.snapshot)
 	})
 }
 

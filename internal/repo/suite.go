@@ -57,13 +57,17 @@ func readInRelease(dir string) ([]byte, error) {
 
 // ownState reads the state of a live suite as readState does, to go on from it
 // with a new signature. The InRelease must be one that a key of the repository
-// signed, for this suite and tier; it may have expired. Else the error is
-// fault.Denied.
+// signed, for this suite and tier, and no older than what was published last; it
+// may have expired. Else the error is fault.Denied.
 func (r *Repo) ownState(d *disk, to target, now time.Time) (*state, error) {
 	dir := d.path(distDir(to.tier, to.suite))
 	b, err := readInRelease(dir)
-	if b == nil || err != nil {
-		return &state{dir: dir}, err
+	if err != nil {
+		return nil, err
+	}
+	if b == nil {
+		s := &state{dir: dir}
+		return s, r.checkNewest(to, s)
 	}
 	s, err := parseState(dir, b)
 	if err != nil {
@@ -81,7 +85,7 @@ func (r *Repo) ownState(d *disk, to target, now time.Time) (*state, error) {
 			At(path.Join(dir, "InRelease"), 0).
 			Fix("find out who wrote it; then put the suite's folder back from a backup or from its newest snapshot")
 	}
-	return s, nil
+	return s, r.checkNewest(to, s)
 }
 
 // parseState reads the InRelease of the folder. The signature is not checked.

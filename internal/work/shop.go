@@ -146,7 +146,7 @@ func (s *Shop) Repo(base string) (*repo.Repo, error) {
 			return nil, err
 		}
 	}
-	return repo.Open(repo.Config{Root: s.RepoDir(), Blobs: s.Store, Signer: releaseSigner{s}, Keyring: ring, BaseURL: base})
+	return repo.Open(repo.Config{Root: s.RepoDir(), Blobs: s.Store, Signer: releaseSigner{s}, Keyring: ring, Newest: s.path("published"), BaseURL: base})
 }
 
 // A releaseSigner starts the signer when something is to be signed.
