@@ -215,7 +215,9 @@ func (h *home) lock(ctx context.Context) (*os.File, error) {
 }
 
 // start starts a child, in a session of its own so that the terminal's signals
-// do not reach it, and waits until it says that it is ready.
+// do not reach it, and waits until it says that it is ready. As the first process
+// of a PID namespace it takes every step with it, however it ends: the kernel sees
+// to that.
 func (h *home) start(ctx context.Context) error {
 	args := append([]string{}, h.Args...)
 	args = append(args, "-dir", h.dir, "-idle", h.Idle.String(), "-max-cache", strconv.FormatInt(h.MaxCache, 10))
@@ -223,6 +225,9 @@ func (h *home) start(ctx context.Context) error {
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=" + strings.TrimPrefix(os.Getenv("PATH")+":"+SearchPath, ":")}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if os.Geteuid() == 0 { // else the child says what is wrong
+		cmd.SysProcAttr.Cloneflags = unix.CLONE_NEWPID | unix.CLONE_NEWNS
+	}
 	log, err := os.OpenFile(h.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return diskFault(h.dir, err)

@@ -122,8 +122,8 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// TestKilled kills the daemon in the middle of a step: one clear error, nothing
-// of the step left when the next run begins, and that run works.
+// TestKilled kills the daemon in the middle of a step: one clear error, the step
+// ends with it, and the next run works.
 func TestKilled(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *bench){
 		"killed":  func(t *testing.T, b *bench) { kill(t, inspect(t, b).PID, syscall.SIGKILL) },
@@ -143,11 +143,11 @@ func TestKilled(t *testing.T) {
 			if !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "engine.log") {
 				t.Errorf("got %v", err)
 			}
+			awaitEnd(t, pid)
 			s.Args = []string{"/probe", "write", "/job/a", "b"}
 			if err := b.solve(t, s.Run(b.root).GetMount("/job"), engine.Request{Out: out}); err != nil {
 				t.Errorf("the next run: %v", err)
 			}
-			awaitEnd(t, pid)
 			checkNoMounts(t, b)
 		})
 	}

@@ -24,6 +24,7 @@ import (
 
 	"github.com/moby/buildkit/util/grpcerrors"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 
 	"github.com/ashlar-project/ashlar/internal/fault"
@@ -112,11 +113,15 @@ func Serve(ctx context.Context, cfg Config) error {
 		return fault.New(fault.Denied, "the embedded engine needs root").
 			Fix("run as root, or give the address of a buildkitd with --builder")
 	}
+	pid, err := ownProc()
+	if err != nil {
+		return err
+	}
 	syscall.Umask(0o077)
 	if err := prepareDir(cfg.Dir); err != nil {
 		return err
 	}
-	lock, err := takeLock(ctx, filepath.Join(cfg.Dir, lockName), lockPatience)
+	lock, err := takeLock(ctx, filepath.Join(cfg.Dir, lockName), pid, lockPatience)
 	if err != nil {
 		return err
 	}
@@ -142,6 +147,25 @@ func Serve(ctx context.Context, cfg Config) error {
 	}
 	err = d.serve(ctx, cfg)
 	return errors.Join(err, d.close())
+}
+
+// ownProc gives the daemon a /proc that shows its own PID namespace, if it is the
+// first process of one, and returns the number that it has outside. Mounts are its
+// own from then on, and go with it.
+func ownProc() (pid string, err error) {
+	if pid, err = os.Readlink("/proc/self"); err != nil {
+		return "", fault.New(fault.Internal, "look for the own process: %w", err)
+	}
+	if os.Getpid() != 1 || pid == "1" {
+		return pid, nil
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return "", fault.New(fault.Internal, "keep mounts to the engine: %w", err)
+	}
+	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return "", fault.New(fault.Internal, "mount the engine's /proc: %w", err)
+	}
+	return pid, nil
 }
 
 func prepareDir(dir string) error {
@@ -175,7 +199,7 @@ func (d *daemon) serve(ctx context.Context, cfg Config) error {
 	d.controller.Register(server)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
-	logrus.Infof("engine ready: %s, %d steps at once, pid %d", d.snapshotter, d.parallel, os.Getpid())
+	logrus.Infof("engine ready: %s, %d steps at once", d.snapshotter, d.parallel)
 	if cfg.Ready != nil {
 		cfg.Ready()
 	}

@@ -126,11 +126,11 @@ func TestLog(t *testing.T) {
 
 func TestLock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
-	first, err := takeLock(t.Context(), path, time.Second)
+	first, err := takeLock(t.Context(), path, "1", time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := takeLock(t.Context(), path, time.Millisecond); !fault.Is(err, fault.Conflict) {
+	if _, err := takeLock(t.Context(), path, "1", time.Millisecond); !fault.Is(err, fault.Conflict) {
 		t.Errorf("second lock: %v", err)
 	}
 	if err := first.Close(); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
 
@@ -19,8 +18,8 @@ import (
 )
 
 // takeLock takes the lock of the folder, waiting for a daemon that is ending.
-// The file has the holder's process id in it, for people.
-func takeLock(ctx context.Context, path string, patience time.Duration) (*os.File, error) {
+// The file gets the holder's process id, for people.
+func takeLock(ctx context.Context, path, pid string, patience time.Duration) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fault.New(fault.Internal, "open the engine's lock: %w", err)
@@ -41,7 +40,7 @@ func takeLock(ctx context.Context, path string, patience time.Duration) (*os.Fil
 		err = f.Truncate(0)
 	}
 	if err == nil {
-		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
+		_, err = f.WriteAt([]byte(pid), 0)
 	}
 	if err != nil {
 		return nil, errors.Join(fault.New(fault.Internal, "lock the engine's folder: %w", err), f.Close())
