@@ -45,6 +45,9 @@ func newUpdate(before *state, sets []*set) (*update, error) {
 	}
 	slices.Sort(u.arches)
 	u.arches = slices.DeleteFunc(slices.Compact(u.arches), func(a ashlar.Arch) bool { return a == all })
+	if len(u.arches) == 0 {
+		u.arches = []ashlar.Arch{"amd64"} // a suite without packages has an index that says so
+	}
 	u.init()
 	if err := before.load(); err != nil {
 		return nil, err
