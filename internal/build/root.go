@@ -14,7 +14,7 @@ var rootImplementation = ashlar.DigestOf([]byte(rootPrologue + firstLayer + root
 
 // bootstrapVersion changes when the bootstrap image does. The root that dpkg
 // makes on it stays the same.
-const bootstrapVersion = 3
+const bootstrapVersion = 4
 
 // DebDir is where the .debs of a layer are mounted while dpkg installs them.
 const DebDir = "/.ashlar/debs"
@@ -31,13 +31,15 @@ configure() { dpkg --no-triggers --configure "$@"; }
 // firstLayer installs Essential over the bootstrap tree. The files are there
 // already, but dpkg knows nothing of them: it unpacks them again with their
 // preinst scripts. base-passwd comes first, since it makes the users that other
-// scripts name.
+// scripts name. Nobody looks for manual pages in a build root: man-db keeps no
+// index of them, as on Debian's own build daemons.
 const firstLayer = `for d in info updates triggers parts alternatives; do mkdir -p /var/lib/dpkg/$d; done
 test -s /var/lib/dpkg/status || : > /var/lib/dpkg/status
 for d in /.ashlar/debs/base-passwd_*.deb; do dpkg --force-unsafe-io --force-depends --unpack "$d"; done
 dpkg --force-depends --configure base-passwd
 dpkg --force-unsafe-io --force-depends --unpack /.ashlar/debs/*.deb
 dpkg --configure -a
+echo man-db man-db/auto-update boolean false | debconf-set-selections
 `
 
 // rootEpilogue ends a layer: everything is configured, dpkg has no complaint,

@@ -143,6 +143,10 @@ func (b *bootstrap) addPackages(order []bootDeb) error {
 		}
 	}()
 	for len(order) > 0 || len(begun) > 0 {
+		if len(order) > 0 && isIdlePackage(order[0].pkg.Name) {
+			order = order[1:]
+			continue
+		}
 		if len(order) > 0 && len(begun) < runtime.GOMAXPROCS(0) {
 			u, err := order[0].begin()
 			if err != nil {
@@ -231,6 +235,12 @@ func (b *bootstrap) entry(h *tar.Header, r io.Reader) error {
 		return b.hardlink(at, b.files[h.Linkname], h)
 	}
 	return b.file(at, h, r)
+}
+
+// isIdlePackage reports whether unpacking needs nothing of a package: it is a part
+// of Perl beyond perl-base, or has time zones. They are among the largest.
+func isIdlePackage(name string) bool {
+	return name == "perl" || name == "tzdata" || strings.HasPrefix(name, "perl-modules-") || strings.HasPrefix(name, "libperl5.")
 }
 
 // idle are the patterns of folders with nothing that unpacking a package could

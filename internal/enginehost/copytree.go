@@ -16,12 +16,13 @@ import (
 // copyTree copies what a folder has into another that exists and is empty, and
 // gives it the folder's attributes: content, owners, modes, times, extended
 // attributes, hard links, devices, all as they are, the marks of overlayfs among
-// them. Files are made on all processors: a file system spends its time making
-// them, not filling them.
+// them. Files are made on all processors, each folder's by one, which would wait
+// for another there: a file system spends its time making files, not filling them.
 func copyTree(to, from string) error {
 	c := treeCopy{to: to, from: from, first: map[uint64]string{}}
-	c.files.SetLimit(2 * runtime.GOMAXPROCS(0))
+	c.files.SetLimit(runtime.GOMAXPROCS(0))
 	walked := filepath.WalkDir(from, c.visit)
+	c.flush()
 	if err := errors.Join(walked, c.files.Wait()); err != nil {
 		return err
 	}
@@ -43,6 +44,7 @@ func copyTree(to, from string) error {
 type treeCopy struct {
 	to, from string
 	files    errgroup.Group
+	batch    []copied          // files of one folder that nobody copies yet
 	first    map[uint64]string // where the first link to an inode went
 	links    []copied
 	folders  []copied
@@ -63,6 +65,7 @@ func (c *treeCopy) visit(path string, d fs.DirEntry, err error) error {
 		return &fs.PathError{Op: "lstat", Path: path, Err: err}
 	}
 	if d.IsDir() {
+		c.flush()
 		c.folders = append(c.folders, e)
 		if path == c.from {
 			return nil
@@ -76,8 +79,22 @@ func (c *treeCopy) visit(path string, d fs.DirEntry, err error) error {
 		}
 		c.first[e.stat.Ino] = e.to
 	}
-	c.files.Go(e.copy)
+	c.batch = append(c.batch, e)
 	return nil
+}
+
+// flush has the files of the batch copied.
+func (c *treeCopy) flush() {
+	batch := c.batch
+	c.batch = nil
+	c.files.Go(func() error {
+		for i := range batch {
+			if err := batch[i].copy(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // copy copies what is no folder.
