@@ -467,3 +467,55 @@ func TestLeftOut(t *testing.T) {
 		t.Error("an outcome that is not known passes")
 	}
 }
+
+// TestLicenses: the SBOM declares what the copyright file inside the package says,
+// or that of the package whose documentation it shares.
+func TestLicenses(t *testing.T) {
+	b := newBuild(t)
+	copyright := "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nLicense: GPL-2+ or Expat\n\nFiles: x\nLicense: own\n words\n"
+	with := map[string][]byte{
+		mainDeb:                          debWith(t, "a", "2:1-1+cut12u1", tarball(t, "./usr/share/doc/a/copyright", copyright)),
+		"a-dbgsym_1-1+cut12u1_amd64.deb": debWith(t, "a-dbgsym", "2:1-1+cut12u1", linkTo(t, "./usr/share/doc/a-dbgsym", "a")),
+	}
+	for i, f := range b.e.Result.Files {
+		if content, ok := with[f.Name]; ok {
+			b.e.Result.Files[i] = b.put(t, f.Name, content)
+		}
+	}
+	prepared, err := Prepare(t.Context(), b.e, b.store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type said struct{ Declared, Text string }
+	got := map[string]said{}
+	for _, p := range prepared {
+		if p.Name != BundleName(p.Subject.Name, kindSPDX) {
+			continue
+		}
+		var s struct {
+			Predicate struct {
+				Packages []struct {
+					LicenseDeclared, LicenseConcluded string
+				}
+				Extracted []struct{ ExtractedText string } `json:"hasExtractedLicensingInfos"`
+			}
+		}
+		if err := json.Unmarshal(p.Statement, &s); err != nil {
+			t.Fatal(err)
+		}
+		first := s.Predicate.Packages[0]
+		if first.LicenseConcluded != "NOASSERTION" {
+			t.Errorf("%s: concluded %s", p.Subject.Name, first.LicenseConcluded)
+		}
+		one := said{Declared: first.LicenseDeclared}
+		for _, e := range s.Predicate.Extracted {
+			one.Text += e.ExtractedText
+		}
+		got[p.Subject.Name] = one
+	}
+	declared := said{"(GPL-2.0-or-later OR MIT) AND LicenseRef-debian-own", "words"}
+	want := map[string]said{mainDeb: declared, "a-dbgsym_1-1+cut12u1_amd64.deb": declared, mainUdeb: {Declared: "NOASSERTION"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}

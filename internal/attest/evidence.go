@@ -175,7 +175,15 @@ func (e *Evidence) checkNames() error {
 
 // A verifiedSet is the output whose bytes have been read.
 type verifiedSet struct {
-	packages map[string]*deb.Package // by file name
+	packages  map[string]*deb.Package // by file name
+	documents map[string]documents    // by name of the package
+}
+
+// documents are what a package says of its licenses: the copyright file, or the
+// name of another package that has it for both.
+type documents struct {
+	copyright []byte
+	of        string
 }
 
 // isPackage reports whether a file is a binary package, for users or for the
@@ -188,7 +196,7 @@ func isPackage(name string) bool {
 // checkFiles recomputes the digest of every output and of every pinned input,
 // and reads the control file of every package.
 func (e *Evidence) checkFiles(ctx context.Context, files Files) (*verifiedSet, error) {
-	set := &verifiedSet{packages: map[string]*deb.Package{}}
+	set := &verifiedSet{packages: map[string]*deb.Package{}, documents: map[string]documents{}}
 	for _, f := range append([]ashlar.File{e.Result.Log}, e.Result.Files...) {
 		if f == (ashlar.File{}) {
 			continue
@@ -199,11 +207,9 @@ func (e *Evidence) checkFiles(ctx context.Context, files Files) (*verifiedSet, e
 		if !isPackage(f.Name) {
 			continue
 		}
-		p, err := readPackage(ctx, files, f)
-		if err != nil {
+		if err := set.read(ctx, files, f); err != nil {
 			return nil, err
 		}
-		set.packages[f.Name] = p
 	}
 	for _, m := range e.Lock.Materials() {
 		if m == e.definition() {
@@ -273,25 +279,31 @@ func openFile(ctx context.Context, files Files, f ashlar.File) (Content, error) 
 	return content, nil
 }
 
-// readPackage reads the control file of a .deb or .udeb and checks that the file
-// bears the name that its content gives it.
-func readPackage(ctx context.Context, files Files, f ashlar.File) (*deb.Package, error) {
+// read reads the control file and the copyright file of a .deb or .udeb, and
+// checks that the file bears the name that its content gives it.
+func (s *verifiedSet) read(ctx context.Context, files Files, f ashlar.File) error {
 	content, err := openFile(ctx, files, f)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer content.Close()
 	opened, err := deb.Open(content, content.Size())
 	if err != nil {
-		return nil, fault.New(fault.Invalid, "%w", err).At(f.Name, 0)
+		return fault.New(fault.Invalid, "%w", err).At(f.Name, 0)
 	}
 	p, err := opened.Package()
 	if err != nil {
-		return nil, fault.New(fault.Invalid, "%w", err).At(f.Name, 0)
+		return fault.New(fault.Invalid, "%w", err).At(f.Name, 0)
 	}
 	want := strings.TrimSuffix(ashlar.DebFileName(p.Name, p.Version, p.Arch), ".deb") + path.Ext(f.Name)
 	if want != f.Name {
-		return nil, fault.New(fault.Denied, "the file is named %s and holds %s", f.Name, want)
+		return fault.New(fault.Denied, "the file is named %s and holds %s", f.Name, want)
 	}
-	return p, nil
+	s.packages[f.Name] = p
+	var d documents
+	if d.copyright, d.of, err = opened.Copyright(); err != nil && !fault.Is(err, fault.Invalid) {
+		return fault.New(fault.Denied, "read %s: %w", f.Name, err)
+	}
+	s.documents[p.Name] = d // of a data archive that is malformed nothing is said: the gate installed it, or says so
+	return nil
 }

@@ -147,6 +147,12 @@ func (b *testBuild) result(t testing.TB) *ashlar.Result {
 // debFile makes a small .deb.
 func debFile(t testing.TB, name, version string) []byte {
 	t.Helper()
+	return debWith(t, name, version, tarball(t, "./x", "x"))
+}
+
+// debWith makes a .deb with a data archive.
+func debWith(t testing.TB, name, version string, data []byte) []byte {
+	t.Helper()
 	control := fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: amd64\nMaintainer: x <x@example.org>\nDescription: x\n", name, version)
 	var b bytes.Buffer
 	b.WriteString("!<arch>\n")
@@ -154,13 +160,27 @@ func debFile(t testing.TB, name, version string) []byte {
 		name string
 		data []byte
 	}{
-		{"debian-binary", []byte("2.0\n")}, {"control.tar", tarball(t, "./control", control)}, {"data.tar", tarball(t, "./x", "x")},
+		{"debian-binary", []byte("2.0\n")}, {"control.tar", tarball(t, "./control", control)}, {"data.tar", data},
 	} {
 		fmt.Fprintf(&b, "%-16s%-12d%-6d%-6d%-8s%-10d`\n", m.name, 0, 0, 0, "100644", len(m.data))
 		b.Write(m.data)
 		if len(m.data)%2 == 1 {
 			b.WriteByte('\n')
 		}
+	}
+	return b.Bytes()
+}
+
+// linkTo makes an archive of a symbolic link.
+func linkTo(t testing.TB, name, to string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: to, Mode: 0o777, Format: tar.FormatGNU}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
 	}
 	return b.Bytes()
 }

@@ -5,6 +5,7 @@ import (
 	"path"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/deb"
 	"github.com/ashlar-project/ashlar/internal/sbom"
 )
 
@@ -22,7 +23,8 @@ func (p *preparer) spdx(f ashlar.File) (json.RawMessage, error) {
 		Created: p.e.Result.Finished,
 		Packages: []sbom.Package{{
 			Name: pkg.Name, Version: pkg.Version, FileName: f.Name, Digest: f.Digest,
-			PURL: purl(sbom.VendorAshlar, pkg.Name, pkg.Version, pkg.Arch, distro),
+			PURL:     purl(sbom.VendorAshlar, pkg.Name, pkg.Version, pkg.Arch, distro),
+			Licenses: p.set.licenses(pkg.Name),
 		}},
 	}
 	for _, b := range p.e.Lock.Inputs.Builds {
@@ -35,6 +37,21 @@ func (p *preparer) spdx(f ashlar.File) (json.RawMessage, error) {
 		}
 	}
 	return sbom.SPDX(in)
+}
+
+// licenses returns what the copyright file of a package declares, or that of the
+// package of the set whose documentation it shares. Nothing is known of a package
+// whose file is not in the machine-readable format.
+func (s *verifiedSet) licenses(name string) sbom.Licenses {
+	d := s.documents[name]
+	if d.copyright == nil {
+		d = s.documents[d.of]
+	}
+	c, err := deb.ParseCopyright(d.copyright)
+	if err != nil {
+		return sbom.Licenses{}
+	}
+	return sbom.Licenses{Declared: c.Licenses, Texts: c.Texts}
 }
 
 func sourcePart(s ashlar.Source, distro ashlar.Distro) sbom.Package {

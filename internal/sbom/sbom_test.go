@@ -38,7 +38,11 @@ func sampleInput() Input {
 		Name: "bzip2_1.0.8-5+cut12u1_amd64.deb", Namespace: "https://example.org/spdx/", Tool: "ashlar-1.0",
 		Created: time.Date(2026, 11, 23, 12, 0, 0, 5, time.FixedZone("", 3600)),
 		Packages: []Package{{Name: "bzip2", Version: "1.0.8-5+cut12u1", FileName: "bzip2_1.0.8-5+cut12u1_amd64.deb",
-			Digest: digest("deb"), PURL: DebPURL(VendorAshlar, "bzip2", "1.0.8-5+cut12u1", "amd64", "debian-12")}},
+			Digest: digest("deb"), PURL: DebPURL(VendorAshlar, "bzip2", "1.0.8-5+cut12u1", "amd64", "debian-12"),
+			Licenses: Licenses{
+				Declared: []string{"BSD-variant", "GPL-2", "GPL-2+ with Font exception or Apache-2.0+, and public-domain"},
+				Texts:    map[string]string{"bsd-variant": "Redistribution is permitted.\n\nProvided that …", "public-domain": "No rights."},
+			}}},
 		Sources: []Package{
 			{Name: "bzip2_1.0.8-5.dsc", Version: "1.0.8-5", URI: "mirror://debian/pool/main/b/bzip2/bzip2_1.0.8-5.dsc", Digest: digest("dsc"),
 				PURL: DebPURL(VendorDebian, "bzip2", "1.0.8-5", "source", "debian-12")},

@@ -33,19 +33,21 @@ type Package struct {
 	URI      string        // where it came from; an address, or an alias such as mirror://…
 	PURL     string        // package URL, "" if it has none
 	Digest   ashlar.Digest // of its content
+	Licenses Licenses      // that its copyright file declares
 }
 
 // The parts of an SPDX 2.3 document.
 type (
 	document struct {
-		SPDXVersion   string         `json:"spdxVersion"`
-		DataLicense   string         `json:"dataLicense"`
-		ID            string         `json:"SPDXID"`
-		Name          string         `json:"name"`
-		Namespace     string         `json:"documentNamespace"`
-		Creation      creation       `json:"creationInfo"`
-		Packages      []element      `json:"packages"`
-		Relationships []relationship `json:"relationships"`
+		SPDXVersion   string             `json:"spdxVersion"`
+		DataLicense   string             `json:"dataLicense"`
+		ID            string             `json:"SPDXID"`
+		Name          string             `json:"name"`
+		Namespace     string             `json:"documentNamespace"`
+		Creation      creation           `json:"creationInfo"`
+		Packages      []element          `json:"packages"`
+		Licenses      []extractedLicense `json:"hasExtractedLicensingInfos,omitempty"`
+		Relationships []relationship     `json:"relationships"`
 	}
 	creation struct {
 		Created  string   `json:"created"`
@@ -112,7 +114,7 @@ func SPDX(in Input) ([]byte, error) {
 	d := document{
 		SPDXVersion: "SPDX-2.3", DataLicense: "CC0-1.0", ID: documentID, Name: in.Name,
 		Creation: creation{Created: in.Created.UTC().Format("2006-01-02T15:04:05Z"), Creators: []string{"Tool: " + in.Tool}},
-		Packages: b.all, Relationships: b.relations,
+		Packages: b.all, Licenses: b.licenses, Relationships: b.relations,
 	}
 	content, err := encode(d)
 	if err != nil {
@@ -137,6 +139,8 @@ func encode(d document) ([]byte, error) {
 type builder struct {
 	all       []element
 	relations []relationship
+	licenses  []extractedLicense
+	textSize  int             // of the licenses, in bytes
 	used      map[string]bool // identifiers
 	err       error
 }
@@ -150,7 +154,7 @@ func (b *builder) elements(role, purpose string, packages []Package) []string {
 		}
 		e := element{
 			ID: b.id(role, p.Name), Name: p.Name, Version: p.Version, FileName: p.FileName, Purpose: purpose,
-			DownloadLocation: nothingSaid, LicenseConcluded: nothingSaid, LicenseDeclared: nothingSaid, Copyright: nothingSaid,
+			DownloadLocation: nothingSaid, LicenseConcluded: nothingSaid, LicenseDeclared: b.declared(p.Licenses), Copyright: nothingSaid,
 			Checksums: []checksum{{"SHA256", p.Digest.Hex()}},
 		}
 		if p.PURL != "" {
@@ -168,20 +172,29 @@ func (b *builder) elements(role, purpose string, packages []Package) []string {
 	return ids
 }
 
-// id returns an identifier that is not used yet.
+// id returns the identifier of an element.
 func (b *builder) id(role, name string) string {
-	word := strings.Map(func(r rune) rune {
+	return b.unused("SPDXRef-" + role + "-" + word(name))
+}
+
+// unused returns an identifier that begins as given and is not used yet.
+func (b *builder) unused(base string) string {
+	id := base
+	for n := 2; b.used[id]; n++ {
+		id = base + "." + strconv.Itoa(n)
+	}
+	b.used[id] = true
+	return id
+}
+
+// word returns a name with hyphens for what identifiers must not have.
+func word(name string) string {
+	return strings.Map(func(r rune) rune {
 		if r < 0x80 && isWord(byte(r)) || r == '.' || r == '-' {
 			return r
 		}
 		return '-'
 	}, name)
-	id := "SPDXRef-" + role + "-" + word
-	for n := 2; b.used[id]; n++ {
-		id = "SPDXRef-" + role + "-" + word + "." + strconv.Itoa(n)
-	}
-	b.used[id] = true
-	return id
 }
 
 // relate adds a relationship from each of one list to each of the other.
