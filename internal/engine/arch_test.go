@@ -90,7 +90,7 @@ func TestRuns(t *testing.T) {
 		other = "amd64"
 	}
 	err := b.client.Runs(t.Context(), other)
-	if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "linux/"+string(other)) || !strings.Contains(err.Error(), "--builder tcp://") {
+	if !fault.Is(err, fault.Invalid) || strings.Count(err.Error(), "linux/"+string(engine.Native)) != 1 || !strings.Contains(err.Error(), "linux/"+string(other)) || !strings.Contains(err.Error(), "--builder tcp://") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -107,6 +108,8 @@ func (c *Client) Runs(ctx context.Context, arch ashlar.Arch) error {
 			runs = append(runs, p.OS+"/"+p.Architecture)
 		}
 	}
+	slices.Sort(runs)
+	runs = slices.Compact(runs) // of one architecture there are several variants
 	return fault.New(fault.Invalid, "the engine runs programs for %s, not for linux/%s", strings.Join(runs, " and "), arch).
 		Fix("give the address of a buildkitd on a machine of that architecture: --builder tcp://HOST:PORT, with --builder-ca, --builder-cert and --builder-key")
 }
