@@ -140,12 +140,26 @@ func (a *Archive) remember(r *release) error {
 	return durable.WriteFile(p, append(b, '\n'), 0o644)
 }
 
-// verify checks the signature of an InRelease in the store, that it is of the
-// suite, and that it is valid now.
+// verify checks an InRelease in the store as authentic does, and that it is valid
+// now.
 func (a *Archive) verify(ctx context.Context, s Suite, d ashlar.Digest, now time.Time) (*release, error) {
+	r, err := a.authentic(ctx, s, d, now)
+	if err != nil {
+		return nil, err
+	}
+	return r, a.current(r, now)
+}
+
+// authentic checks the digest and the signature of an InRelease in the store, and
+// that it is of the suite. Whether it is still valid is not its question.
+func (a *Archive) authentic(ctx context.Context, s Suite, d ashlar.Digest, now time.Time) (*release, error) {
 	b, err := blob.ReadAll(ctx, a.cfg.Fetcher.Store, d, maxInRelease)
 	if err != nil {
 		return nil, err
+	}
+	if got := ashlar.DigestOf(b); got != d {
+		return nil, fault.New(fault.Denied, "the stored index %s was altered: its content is %s", d.Short(), got.Short()).At(s.inRelease(), 0).
+			Fix("delete it from the store")
 	}
 	keyring, err := a.keyring()
 	if err != nil {
@@ -167,7 +181,7 @@ func (a *Archive) verify(ctx context.Context, s Suite, d ashlar.Digest, now time
 		return nil, fault.New(fault.Denied, "the mirror gave the index of %q (%s) for that of %q", content.Codename, content.Suite, s.Name).At(s.inRelease(), 0).
 			Fix("use another mirror")
 	}
-	return r, a.current(r, now)
+	return r, nil
 }
 
 // current checks that a release is valid at a time.

@@ -67,19 +67,26 @@ func (a *Archive) Universe(ctx context.Context, t ashlar.Target, now time.Time) 
 	if u != nil {
 		return u, nil
 	}
-	parts, err := a.parts(ctx, releases, func(r *release, component string) []string { return packagesOf(r, component, t.Arch) }, binaries, now)
-	if err != nil {
+	if u, err = a.universe(ctx, t.Arch, releases, now); err != nil {
 		return nil, err
-	}
-	u = &Universe{
-		archive: a, arch: t.Arch, parts: parts,
-		parsed: map[place]*deb.Package{}, packages: map[identity]*deb.Package{}, homes: map[*deb.Package]int{},
-		versions: map[string][]*deb.Package{}, providers: map[string][]*deb.Package{},
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.universes[key] = u
 	return u, nil
+}
+
+// universe returns the packages of the releases for an architecture.
+func (a *Archive) universe(ctx context.Context, arch ashlar.Arch, releases []*release, now time.Time) (*Universe, error) {
+	parts, err := a.parts(ctx, releases, func(r *release, component string) []string { return packagesOf(r, component, arch) }, binaries, now)
+	if err != nil {
+		return nil, err
+	}
+	return &Universe{
+		archive: a, arch: arch, parts: parts,
+		parsed: map[place]*deb.Package{}, packages: map[identity]*deb.Package{}, homes: map[*deb.Package]int{},
+		versions: map[string][]*deb.Package{}, providers: map[string][]*deb.Package{},
+	}, nil
 }
 
 // currentAll returns the current releases of the suites, in their order.
