@@ -76,6 +76,7 @@ type Config struct {
 // concurrently.
 type Archive struct {
 	cfg         Config
+	files       [2][]string // of the two keyrings
 	keyring     func() (pgp.Keyring, error)
 	maintainers func() (pgp.Keyring, error)
 
@@ -102,6 +103,7 @@ func Open(cfg Config) *Archive {
 	}
 	return &Archive{
 		cfg:         cfg,
+		files:       [2][]string{archives, maintainers},
 		keyring:     sync.OnceValues(func() (pgp.Keyring, error) { return readKeyrings(archives) }),
 		maintainers: sync.OnceValues(func() (pgp.Keyring, error) { return readKeyrings(maintainers) }),
 		releases:    map[string]*release{},

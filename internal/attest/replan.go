@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"context"
 	"maps"
 	"os"
 	"path/filepath"
@@ -17,8 +18,8 @@ import (
 // fault.Denied, a result that is not of that plan: another key, other steps, or
 // a step whose access to the network is told otherwise. The names of the builds,
 // which are not part of the key, are taken from the plan.
-func (e *Evidence) replan() error {
-	plan, err := e.plan()
+func (e *Evidence) replan(ctx context.Context, d *Desk) error {
+	plan, err := e.plan(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -48,9 +49,10 @@ func (e *Evidence) replan() error {
 	return nil
 }
 
-// plan returns the plan of the definition under the lock. A step that wants the
-// network gets it: whether that may be published is for the policy to say.
-func (e *Evidence) plan() (*build.Plan, error) {
+// plan returns the plan of the definition under the lock, once checkLock has found the
+// lock right; without a desk nobody looks. A step that wants the network gets it:
+// whether that may be published is for the policy to say.
+func (e *Evidence) plan(ctx context.Context, d *Desk) (*build.Plan, error) {
 	root, err := os.MkdirTemp("", "ashlar-plan-")
 	if err != nil {
 		return nil, fault.New(fault.Unavailable, "plan the definition again: %w", err).Fix("give the signer a folder for temporary files")
@@ -71,12 +73,9 @@ func (e *Evidence) plan() (*build.Plan, error) {
 	if err != nil {
 		return fail(err)
 	}
-	if err := resolve.Fresh(e.Lock, expanded); err != nil {
-		return fail(err)
-	}
-	for _, name := range slices.Sorted(maps.Keys(expanded.Vars)) {
-		if e.Lock.Inputs.Vars[name] != expanded.Vars[name] {
-			return fail(fault.New(fault.Denied, "the lock has another value for the variable %s than the definition", name))
+	if d != nil {
+		if err := e.checkLock(ctx, d, expanded); err != nil {
+			return fail(err)
 		}
 	}
 	bound, err := expanded.BindEach(resolve.Values(e.Lock, len(expanded.Builds)))
