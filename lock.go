@@ -113,9 +113,15 @@ type RootPackage struct {
 
 // A Run is one call of dpkg on a list of packages.
 type Run struct {
-	Do       string   `json:"do"` // "unpack" or "configure"
+	Do       string   `json:"do"` // RunUnpack or RunConfigure
 	Packages []string `json:"packages"`
 }
+
+// What dpkg is called for.
+const (
+	RunUnpack    = "unpack"
+	RunConfigure = "configure"
+)
 
 // An Index is a signed archive index that packages were taken from.
 type Index struct {
@@ -202,8 +208,9 @@ func (l *Lock) Digest() (Digest, error) {
 	return DigestOf(b), nil
 }
 
-// Validate returns an error if one of the lock's digests is not a digest, or its
-// format is another than LockFormat.
+// Validate returns an error if one of the lock's digests is not a digest, its format
+// is another than LockFormat, or a call of dpkg is none or names what is not in its
+// layer.
 func (l *Lock) Validate() error {
 	if l.Format != LockFormat {
 		return fmt.Errorf("lock: format %d, this program reads %d", l.Format, LockFormat)
@@ -218,6 +225,32 @@ func (l *Lock) Validate() error {
 	for _, m := range all {
 		if err := m.Digest.Validate(); err != nil {
 			return fmt.Errorf("lock: %s: %w", m.URI, err)
+		}
+	}
+	for _, b := range l.Inputs.Builds {
+		for _, layer := range b.Root.Layers {
+			if err := layer.validate(); err != nil {
+				return fmt.Errorf("lock: build %q: %w", b.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// validate checks the calls of dpkg, which become lines of a script.
+func (l *Layer) validate() error {
+	there := map[string]bool{}
+	for _, p := range l.Packages {
+		there[p.Name], there[p.Name+":"+string(p.Arch)] = true, true
+	}
+	for _, r := range l.Order {
+		if r.Do != RunUnpack && r.Do != RunConfigure {
+			return fmt.Errorf("%q is not what dpkg is called for", r.Do)
+		}
+		for _, name := range r.Packages {
+			if !there[name] {
+				return fmt.Errorf("dpkg is called on %q, which is not in the layer %q", name, l.Name)
+			}
 		}
 	}
 	return nil

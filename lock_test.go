@@ -81,6 +81,33 @@ func TestMaterialsNamesEveryDigest(t *testing.T) {
 	}
 }
 
+// TestCallsOfDpkg: what stands in a lock becomes lines of a script that root runs.
+func TestCallsOfDpkg(t *testing.T) {
+	for _, c := range []struct {
+		run  ashlar.Run
+		good bool
+	}{
+		{ashlar.Run{Do: "unpack", Packages: []string{"dpkg"}}, true},
+		{ashlar.Run{Do: "configure", Packages: []string{"dpkg:amd64"}}, true},
+		{ashlar.Run{Do: "configure"}, true},
+		{ashlar.Run{Do: "touch /owned; configure", Packages: []string{"dpkg"}}, false},
+		{ashlar.Run{Packages: []string{"dpkg"}}, false},
+		{ashlar.Run{Do: "unpack", Packages: []string{"--root=/"}}, false},
+		{ashlar.Run{Do: "unpack", Packages: []string{"libc6"}}, false},
+	} {
+		lock := exampleLock()
+		layer := &lock.Inputs.Builds[0].Root.Layers[0]
+		layer.Packages[0].Arch, layer.Order = "amd64", []ashlar.Run{c.run}
+		b, err := lock.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ashlar.DecodeLock(b); (err == nil) != c.good {
+			t.Errorf("%+v: %v", c.run, err)
+		}
+	}
+}
+
 func TestDecodeLockRefuses(t *testing.T) {
 	lock := exampleLock()
 	lock.Inputs.Indexes = []ashlar.Index{{URI: "mirror://debian/dists/x/InRelease", Digest: ashlar.DigestOf([]byte("index"))}}

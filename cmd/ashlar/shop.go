@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/archive"
 	"github.com/ashlar-project/ashlar/internal/attest"
 	"github.com/ashlar-project/ashlar/internal/build"
 	"github.com/ashlar-project/ashlar/internal/engine"
@@ -131,8 +132,9 @@ func (a *app) signerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			store := attest.Store(args[1])
-			return sign.ServeSigner(c.Context(), os.Stdin, os.Stdout, sign.Serving{Dir: args[0], Handlers: attest.Handlers(store, program, version())})
+			indexes := archive.Config{Dir: filepath.Join(args[0], "indexes")} // below the keys, where nobody else can write
+			desk := attest.NewDesk(attest.Store(args[1]), program, version(), indexes)
+			return sign.ServeSigner(c.Context(), os.Stdin, os.Stdout, sign.Serving{Dir: args[0], Handlers: attest.Handlers(desk)})
 		},
 	}
 }

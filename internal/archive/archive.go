@@ -7,7 +7,6 @@ package archive
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io/fs"
 	"maps"
@@ -19,8 +18,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/durable"
@@ -79,6 +76,7 @@ type Config struct {
 // concurrently.
 type Archive struct {
 	cfg         Config
+	files       [2][]string // of the two keyrings
 	keyring     func() (pgp.Keyring, error)
 	maintainers func() (pgp.Keyring, error)
 
@@ -105,6 +103,7 @@ func Open(cfg Config) *Archive {
 	}
 	return &Archive{
 		cfg:         cfg,
+		files:       [2][]string{archives, maintainers},
 		keyring:     sync.OnceValues(func() (pgp.Keyring, error) { return readKeyrings(archives) }),
 		maintainers: sync.OnceValues(func() (pgp.Keyring, error) { return readKeyrings(maintainers) }),
 		releases:    map[string]*release{},
@@ -189,35 +188,6 @@ func suiteNames(suites []Suite) string {
 		names = append(names, s.Name)
 	}
 	return strings.Join(names, ", ")
-}
-
-// Missing returns those of the files that are neither in the store nor on a
-// mirror, in their order. Indexes run ahead of the pool, so what an index lists
-// may be among them. The error says that it could not be found out.
-func (a *Archive) Missing(ctx context.Context, files []ashlar.Material) ([]ashlar.Material, error) {
-	gone := make([]bool, len(files))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(16)
-	for i, f := range files {
-		if _, err := a.cfg.Fetcher.Store.Stat(ctx, f.Digest); err == nil {
-			continue
-		}
-		g.Go(func() error {
-			ok, err := a.cfg.Fetcher.Exists(ctx, f.URI)
-			gone[i] = !ok
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	var missing []ashlar.Material
-	for i, f := range files {
-		if gone[i] {
-			missing = append(missing, f)
-		}
-	}
-	return missing, nil
 }
 
 // cachePath returns a path below the cache and makes its folder.

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/archive/archivetest"
 	"github.com/ashlar-project/ashlar/internal/deb"
 	"github.com/ashlar-project/ashlar/internal/fault"
 )
@@ -89,28 +90,29 @@ func TestRefused(t *testing.T) {
 		says  string
 	}{
 		{"stranger's key", func(t *testing.T, f *fake) {
-			f.publish(suite{name: "bookworm", packages: packages, signer: newKey(t, "stranger")})
+			f.publish(suite{Name: "bookworm", Packages: packages, Signer: newKey(t, "stranger")})
 		}, day, fault.Denied, "signature"},
-		{"tampered release", func(t *testing.T, f *fake) { f.edit(inRelease, tamper("Codename: bookworm", "Codename: bookwurm")) }, day, fault.Denied, "signature"},
+		{"tampered release", func(t *testing.T, f *fake) { f.Edit(inRelease, tamper("Codename: bookworm", "Codename: bookwurm")) }, day, fault.Denied, "signature"},
 		{"unsigned", func(t *testing.T, f *fake) {
-			f.edit(inRelease, func([]byte) []byte { return []byte("Codename: bookworm\n") })
+			f.Edit(inRelease, func([]byte) []byte { return []byte("Codename: bookworm\n") })
 		}, day, fault.Denied, "signature"},
 		{"expired", func(t *testing.T, f *fake) {
-			f.publish(suite{name: "bookworm", packages: packages, validUntil: day.Add(time.Hour)})
+			f.publish(suite{Name: "bookworm", Packages: packages, ValidUntil: day.Add(time.Hour)})
 		}, day.Add(2 * time.Hour), fault.Denied, "valid until 2026-03-01T13:00:00Z"},
 		{"from the future", func(t *testing.T, f *fake) {}, day.Add(-time.Hour), fault.Denied, "future"},
 		{"another suite", func(t *testing.T, f *fake) {
-			f.publish(suite{name: "bullseye", packages: packages})
-			f.edit(inRelease, func([]byte) []byte { return f.files["dists/bullseye/InRelease"] })
+			f.publish(suite{Name: "bullseye", Packages: packages})
+			other := f.File("dists/bullseye/InRelease")
+			f.Edit(inRelease, func([]byte) []byte { return other })
 		}, day, fault.Denied, "bullseye"},
-		{"no release", func(t *testing.T, f *fake) { f.edit(inRelease, gone) }, day, fault.NotFound, inRelease},
-		{"server down", func(t *testing.T, f *fake) { f.setDown(true) }, day, fault.Unavailable, "InRelease"},
+		{"no release", func(t *testing.T, f *fake) { f.Edit(inRelease, gone) }, day, fault.NotFound, inRelease},
+		{"server down", func(t *testing.T, f *fake) { f.SetDown(true) }, day, fault.Unavailable, "InRelease"},
 		{"tampered index", func(t *testing.T, f *fake) {
-			f.edit("dists/bookworm/main/binary-amd64/", func(b []byte) []byte { return append(bytes.Clone(b[:len(b)-1]), b[len(b)-1]^1) })
+			f.Edit("dists/bookworm/main/binary-amd64/", func(b []byte) []byte { return append(bytes.Clone(b[:len(b)-1]), b[len(b)-1]^1) })
 		}, day, fault.Invalid, "Packages"},
-		{"no index", func(t *testing.T, f *fake) { f.edit("dists/bookworm/main/binary-amd64/", gone) }, day, fault.NotFound, "Packages"},
+		{"no index", func(t *testing.T, f *fake) { f.Edit("dists/bookworm/main/binary-amd64/", gone) }, day, fault.NotFound, "Packages"},
 		{"truncated index", func(t *testing.T, f *fake) {
-			f.edit("dists/bookworm/main/binary-amd64/", func(b []byte) []byte { return b[:len(b)/2] })
+			f.Edit("dists/bookworm/main/binary-amd64/", func(b []byte) []byte { return b[:len(b)/2] })
 		}, day, fault.Invalid, "Packages"},
 	}
 	for _, tt := range tests {
@@ -119,8 +121,8 @@ func TestRefused(t *testing.T) {
 			tt.spoil(t, f)
 			_, err := f.archive().Universe(t.Context(), amd64, tt.now)
 			checkFault(t, err, tt.kind, tt.says)
-			f.setDown(false)
-			f.publish(suite{name: "bookworm", packages: packages})
+			f.SetDown(false)
+			f.publish(suite{Name: "bookworm", Packages: packages})
 			if _, err := f.archive().Universe(t.Context(), amd64, day); err != nil {
 				t.Errorf("the next run: %v", err)
 			}
@@ -141,7 +143,7 @@ func checkFault(t *testing.T, err error, kind fault.Kind, says string) {
 
 func TestUnpackedDigest(t *testing.T) {
 	f := newFake(t)
-	bad := gz(t, strings.Replace(packages, "Version: 1.0", "Version: 9.9", 1))
+	bad := archivetest.Gzip(t, strings.Replace(packages, "Version: 1.0", "Version: 9.9", 1))
 	rel := &deb.Release{Codename: "bookworm", Date: day, Architectures: []string{"amd64"}, Files: []ashlar.File{
 		{Name: "main/binary-amd64/Packages", Digest: ashlar.DigestOf([]byte(packages)), Size: int64(len(packages))},
 		{Name: "main/binary-amd64/Packages.gz", Digest: ashlar.DigestOf(bad), Size: int64(len(bad))},
@@ -150,19 +152,19 @@ func TestUnpackedDigest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.put("bookworm", "InRelease", signed)
-	f.put("bookworm", "main/binary-amd64/Packages.gz", bad)
+	f.Put("dists/bookworm/InRelease", signed)
+	f.Put("dists/bookworm/main/binary-amd64/Packages.gz", bad)
 	_, err = f.archive().Universe(t.Context(), amd64, day)
 	checkFault(t, err, fault.Invalid, "unpacked index")
 }
 
 func TestNoByHash(t *testing.T) {
 	f := newFake(t)
-	f.edit("by-hash", func([]byte) []byte { return nil })
+	f.Edit("by-hash", func([]byte) []byte { return nil })
 	if _, err := f.archive().Universe(t.Context(), amd64, day); err != nil {
 		t.Error(err)
 	}
-	if n := f.times("dists/bookworm/main/binary-amd64/Packages.gz"); n != 1 {
+	if n := f.Times("dists/bookworm/main/binary-amd64/Packages.gz"); n != 1 {
 		t.Errorf("asked %d times by name", n)
 	}
 }
@@ -174,7 +176,7 @@ func TestMaxAge(t *testing.T) {
 		if _, err := f.archive().Universe(t.Context(), amd64, day.Add(d)); err != nil {
 			t.Fatal(err)
 		}
-		if n := f.times("dists/bookworm/InRelease"); n != want {
+		if n := f.Times("dists/bookworm/InRelease"); n != want {
 			t.Errorf("after %v asked %d times, want %d", d, n, want)
 		}
 	}
@@ -185,7 +187,7 @@ func TestMaxAge(t *testing.T) {
 	if _, err := f.archive(func(c *Config) { c.MaxAge = -1 }).Universe(t.Context(), amd64, day.Add(31*time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	if n := f.times("dists/bookworm/InRelease"); n != 4 {
+	if n := f.Times("dists/bookworm/InRelease"); n != 4 {
 		t.Errorf("with no age allowed asked %d times", n)
 	}
 }
@@ -195,7 +197,7 @@ func TestOffline(t *testing.T) {
 	if _, err := f.archive().Universe(t.Context(), amd64, day); err != nil {
 		t.Fatal(err)
 	}
-	f.setDown(true)
+	f.SetDown(true)
 	offline := func(c *Config) { c.Fetcher.Offline = true }
 	for _, change := range []func(*Config){func(*Config) {}, offline} {
 		if _, err := f.archive(change).Universe(t.Context(), amd64, day.AddDate(0, 0, 3)); err != nil {
@@ -216,7 +218,7 @@ func TestNeverBackInTime(t *testing.T) {
 	if _, err := a.Universe(t.Context(), amd64, day); err != nil {
 		t.Fatal(err)
 	}
-	f.publish(suite{name: "bookworm", packages: strings.ReplaceAll(packages, "2.0", "1.9"), date: day.Add(-time.Hour)})
+	f.publish(suite{Name: "bookworm", Packages: strings.ReplaceAll(packages, "2.0", "1.9"), Date: day.Add(-time.Hour)})
 	for _, again := range []*Archive{a, f.archive()} {
 		u, err := again.Universe(t.Context(), amd64, day.Add(2*time.Hour))
 		if err != nil {
@@ -226,7 +228,7 @@ func TestNeverBackInTime(t *testing.T) {
 			t.Errorf("went back to %v, %v", all, err)
 		}
 	}
-	f.publish(suite{name: "bookworm", packages: strings.ReplaceAll(packages, "2.0", "2.1"), date: day.Add(3 * time.Hour)})
+	f.publish(suite{Name: "bookworm", Packages: strings.ReplaceAll(packages, "2.0", "2.1"), Date: day.Add(3 * time.Hour)})
 	u, err := a.Universe(t.Context(), amd64, day.Add(4*time.Hour))
 	if err != nil {
 		t.Fatal(err)
@@ -247,8 +249,8 @@ func TestUniverseOf(t *testing.T) {
 	}
 	pinned := append(u.Indexes(), ashlar.Index{URI: "mirror://debian/dists/trixie/InRelease", Digest: ashlar.DigestOf(nil)})
 	later := day.AddDate(0, 0, 20)
-	f.publish(suite{name: "bookworm", packages: strings.ReplaceAll(packages, "2.0", "2.1"), date: later})
-	f.publish(suite{name: "bookworm-security", date: later})
+	f.publish(suite{Name: "bookworm", Packages: strings.ReplaceAll(packages, "2.0", "2.1"), Date: later})
+	f.publish(suite{Name: "bookworm-security", Date: later})
 	if u, err = a.Universe(t.Context(), amd64, later); err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +258,7 @@ func TestUniverseOf(t *testing.T) {
 	if got := versions(t, all, err); !slices.Equal(got, []string{"tool 2.1"}) {
 		t.Fatalf("now %v", got)
 	}
-	f.setDown(true)
+	f.SetDown(true)
 	for _, again := range []*Archive{a, f.archive()} {
 		u, err := again.UniverseOf(t.Context(), amd64, pinned, later)
 		if err != nil {
@@ -316,7 +318,7 @@ func TestDamagedCache(t *testing.T) {
 			}
 			p := filepath.Join(f.dir, "indexes", textsDir, ashlar.DigestOf([]byte(packages)).Hex()+tt.suffix)
 			spoil(t, p, tt.spoil)
-			f.setDown(true)
+			f.SetDown(true)
 			u, err := f.archive().Universe(t.Context(), amd64, day)
 			if err != nil {
 				t.Fatal(err)
@@ -369,8 +371,8 @@ func TestPrune(t *testing.T) {
 	}
 	later := day.AddDate(0, 1, 0)
 	changed := strings.ReplaceAll(packages, "2.0", "2.1")
-	f.publish(suite{name: "bookworm", packages: changed, date: later})
-	f.publish(suite{name: "bookworm-security", packages: security, date: later})
+	f.publish(suite{Name: "bookworm", Packages: changed, Date: later})
+	f.publish(suite{Name: "bookworm-security", Packages: security, Date: later})
 	if _, err := f.archive().Universe(t.Context(), amd64, later); err != nil {
 		t.Fatal(err)
 	}

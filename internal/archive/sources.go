@@ -17,10 +17,16 @@ type SourceRef struct {
 	Package *deb.SourcePackage
 	Suite   Suite
 	Index   ashlar.Index // the InRelease that vouches for it
+	// Unlisted says who else vouches for a source that no index at hand lists; the
+	// Index is the zero value then.
+	Unlisted ashlar.Anchor
 }
 
 // Anchor returns why the files of the source are believed.
 func (s SourceRef) Anchor() ashlar.Anchor {
+	if s.Index.Digest == "" {
+		return s.Unlisted
+	}
 	return ashlar.Anchor{Kind: ashlar.AnchoredByIndex, By: s.Index.URI, Signers: s.Index.Signers}
 }
 
@@ -43,13 +49,17 @@ func (s SourceRef) Materials() []ashlar.Material {
 // codename stands for all its suites; any other name for the one suite called
 // so. Sources that are kept only because something was built using them are left
 // out when there are others. The error is fault.NotFound if no suite lists it.
-// Whether the pool has the files, Missing tells.
+// The pool may lack files of what an index lists.
 func (a *Archive) Sources(ctx context.Context, suite, name string, now time.Time) ([]SourceRef, error) {
 	suites, err := a.named(suite)
 	if err != nil {
 		return nil, err
 	}
-	all, err := a.findSources(ctx, suites, name, (*table).byName, now)
+	releases, err := a.currentAll(ctx, suites, now)
+	if err != nil {
+		return nil, err
+	}
+	all, err := a.findSources(ctx, releases, name, (*table).byName, now)
 	if err != nil {
 		return nil, err
 	}
@@ -61,17 +71,18 @@ func (a *Archive) Sources(ctx context.Context, suite, name string, now time.Time
 		return nil, fault.New(fault.NotFound, "no source package %q in %s", name, suiteNames(suites)).
 			Fix("check the name: a source package is often called otherwise than its binary packages")
 	}
-	slices.SortStableFunc(all, func(a, b SourceRef) int { return deb.Compare(b.Package.Version, a.Package.Version) })
+	sortSources(all)
 	return all, nil
 }
 
+// sortSources puts the highest version first.
+func sortSources(all []SourceRef) {
+	slices.SortStableFunc(all, func(a, b SourceRef) int { return deb.Compare(b.Package.Version, a.Package.Version) })
+}
+
 // findSources collects the source packages that a table function finds in the
-// Sources indexes of the suites, in their order.
-func (a *Archive) findSources(ctx context.Context, suites []Suite, key string, find func(*table, string) []int, now time.Time) ([]SourceRef, error) {
-	releases, err := a.currentAll(ctx, suites, now)
-	if err != nil {
-		return nil, err
-	}
+// Sources indexes of the releases, in their order.
+func (a *Archive) findSources(ctx context.Context, releases []*release, key string, find func(*table, string) []int, now time.Time) ([]SourceRef, error) {
 	parts, err := a.parts(ctx, releases, func(_ *release, component string) []string { return []string{component + "/source/Sources"} }, sources, now)
 	if err != nil {
 		return nil, err
@@ -108,15 +119,32 @@ func (a *Archive) AnchorDsc(ctx context.Context, d ashlar.Distro, dsc ashlar.Dig
 	if err != nil {
 		return ashlar.Anchor{}, err
 	}
-	refs, err := a.findSources(ctx, suites, dsc.Hex(), (*table).byKey, now)
+	releases, err := a.currentAll(ctx, suites, now)
 	if err != nil {
 		return ashlar.Anchor{}, err
 	}
-	for _, ref := range refs {
-		if f, ok := ref.Package.Dsc(); ok && f.Digest == dsc {
-			return ref.Anchor(), nil
-		}
+	refs, err := a.findDsc(ctx, releases, dsc, now)
+	if err != nil {
+		return ashlar.Anchor{}, err
 	}
+	if len(refs) > 0 {
+		return refs[0].Anchor(), nil
+	}
+	return a.signedDsc(ctx, dsc, now)
+}
+
+// findDsc returns the source packages of the releases whose .dsc has the digest.
+func (a *Archive) findDsc(ctx context.Context, releases []*release, dsc ashlar.Digest, now time.Time) ([]SourceRef, error) {
+	refs, err := a.findSources(ctx, releases, dsc.Hex(), (*table).byKey, now)
+	return slices.DeleteFunc(refs, func(r SourceRef) bool {
+		f, ok := r.Package.Dsc()
+		return !ok || f.Digest != dsc
+	}), err
+}
+
+// signedDsc returns the anchor of a .dsc that no index lists: by the signature of
+// a maintainer, or none.
+func (a *Archive) signedDsc(ctx context.Context, dsc ashlar.Digest, now time.Time) (ashlar.Anchor, error) {
 	b, err := blob.ReadAll(ctx, a.cfg.Fetcher.Store, dsc, maxDsc)
 	if err != nil {
 		return ashlar.Anchor{}, err

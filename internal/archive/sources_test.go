@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/archive/archivetest"
 	"github.com/ashlar-project/ashlar/internal/blob"
 	"github.com/ashlar-project/ashlar/internal/fault"
 )
@@ -44,47 +45,6 @@ func TestSources(t *testing.T) {
 	checkFault(t, err, fault.NotFound, `"none"`)
 }
 
-func TestMissing(t *testing.T) {
-	f := newFake(t)
-	a := f.archive()
-	refs, err := a.Sources(t.Context(), "bookworm-security", "tool", day)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := refs[0].Materials()
-	missing := func() []string {
-		t.Helper()
-		gone, err := a.Missing(t.Context(), files)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var names []string
-		for _, m := range gone {
-			names = append(names, m.Name)
-		}
-		return names
-	}
-	if got := missing(); len(got) != 2 {
-		t.Errorf("with an empty pool missing %v", got)
-	}
-	f.mu.Lock()
-	f.files["pool/main/tool/tool_2.0+deb1.dsc"] = []byte("security dsc")
-	f.mu.Unlock()
-	if diff := cmp.Diff([]string{"tool_2.0+deb1.tar.gz"}, missing()); diff != "" {
-		t.Error(diff)
-	}
-	if _, err := a.cfg.Fetcher.Store.Put(t.Context(), strings.NewReader("tar\n"), ""); err != nil {
-		t.Fatal(err)
-	}
-	if got := missing(); len(got) != 0 {
-		t.Errorf("with one in the pool and one kept missing %v", got)
-	}
-	f.setDown(true)
-	if _, err := a.Missing(t.Context(), files); !fault.Is(err, fault.Unavailable) {
-		t.Errorf("with the server down: %v", err)
-	}
-}
-
 // dscText returns a .dsc that lists one file.
 func dscText(file string) []byte {
 	return fmt.Appendf(nil, "Format: 3.0 (native)\nSource: tool\nVersion: 9\nChecksums-Sha256:\n %s %d tool_9.tar.gz\n",
@@ -94,7 +54,7 @@ func dscText(file string) []byte {
 func TestAnchorDsc(t *testing.T) {
 	f := newFake(t)
 	maintainer := newKey(t, "maintainer")
-	ring := writeKeyring(t, filepath.Join(f.dir, "maintainers.asc"), maintainer)
+	ring := archivetest.WriteKeyring(t, filepath.Join(f.dir, "maintainers.asc"), maintainer)
 	a := f.archive(func(c *Config) { c.MaintainerKeyrings = []string{ring} })
 	put := func(b []byte) ashlar.Digest {
 		t.Helper()

@@ -44,7 +44,7 @@ func cosign(t *testing.T, program, pub, kind, bundle, file string) (string, erro
 func TestCosign(t *testing.T) {
 	program := cosignProgram(t)
 	b := newBuild(t)
-	signer, _ := localSigner(t, b.store)
+	signer, _ := localSigner(t, b)
 	bundles, err := Sign(t.Context(), signer, b.e)
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestCosign(t *testing.T) {
 	file, pub := write(mainDeb, content), write("attestation.pub", signer.Public().Attestation)
 	content[len(content)-1] ^= 1
 	tampered := write("tampered.deb", content)
-	other, _ := localSigner(t, b.store)
+	other, _ := localSigner(t, b)
 	otherPub := write("other.pub", other.Public().Attestation)
 	for kind, predicate := range map[string]string{
 		kindProvenance: "slsaprovenance1", kindSPDX: "spdxjson",

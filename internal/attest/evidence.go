@@ -14,7 +14,6 @@ import (
 	"net/url"
 	"path"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -40,8 +39,9 @@ const bundleSuffix = ".sigstore.json"
 // Evidence is everything that is known of one build. The signer reads again, or
 // works out again, what it can: see Prepare. The rest is the word of the caller,
 // who is the builder: how long steps took and when, the outcome of the tests, the
-// verdict of the gate, the executor and its version, the state of the catalog,
-// and who vouches for a source or an index.
+// verdict of the gate, the executor and its version, the state of the catalog with
+// the files beside the definition, the lock's notes, what a checksum file said, and
+// which tree a git commit has.
 type Evidence struct {
 	Definition Definition      `json:"definition"`
 	Lock       *ashlar.Lock    `json:"lock"`
@@ -53,7 +53,7 @@ type Evidence struct {
 	// Builder is who vouches. The signer sets it, whatever the caller says.
 	Builder Builder `json:"builder"`
 
-	unread map[ashlar.Digest]bool // indexes that are not in the store
+	unread map[ashlar.Digest]bool // indexes of the gate that are not in the store
 }
 
 // A Definition is the text that the build followed, and where it is from.
@@ -227,16 +227,20 @@ func (e *Evidence) checkFiles(ctx context.Context, files Files) (*verifiedSet, e
 	return set, e.checkIndexes(ctx, files)
 }
 
-// checkIndexes recomputes the digests of the signed indexes of lock and gate that
-// are in the store. One that a lock from elsewhere names need not be there, and no
-// mirror has it any more: it is remembered as unread.
+// checkIndexes recomputes the digests of the signed indexes of lock and gate. Those of
+// the lock must be in the store, since what it says rests on them; one of the gate that
+// is not is remembered as unread.
 func (e *Evidence) checkIndexes(ctx context.Context, files Files) error {
-	e.unread = map[ashlar.Digest]bool{}
-	all := e.Lock.Inputs.Indexes
-	if e.Gate != nil {
-		all = slices.Concat(all, e.Gate.Indexes)
+	for _, x := range e.Lock.Inputs.Indexes {
+		if err := checkContent(ctx, files, ashlar.File{Name: x.URI, Digest: x.Digest}); err != nil {
+			return err
+		}
 	}
-	for _, x := range all {
+	e.unread = map[ashlar.Digest]bool{}
+	if e.Gate == nil {
+		return nil
+	}
+	for _, x := range e.Gate.Indexes {
 		err := checkContent(ctx, files, ashlar.File{Name: x.URI, Digest: x.Digest})
 		if errors.Is(err, fs.ErrNotExist) {
 			e.unread[x.Digest] = true

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/archive/archivetest"
 	"github.com/ashlar-project/ashlar/internal/fault"
 )
 
@@ -57,6 +58,7 @@ var afterTheFact = []hostileCase{
 		b.e.Lock.Fetched = []ashlar.Fetched{{Name: "modules", Key: ashlar.DigestOf(nil), Digest: ashlar.DigestOf([]byte("tree"))}}
 		b.relock(t)
 	}, "cannot be read"},
+	{"an index gone", func(_ *testing.T, b *testBuild) { os.Remove(b.path(b.e.Lock.Inputs.Indexes[0].Digest)) }, "cannot be read"},
 	{"a build-root package gone", func(_ *testing.T, b *testBuild) {
 		os.Remove(b.path(b.e.Lock.Inputs.Builds[0].Root.Layers[0].Packages[0].Digest))
 	}, "cannot be read"},
@@ -135,12 +137,122 @@ var contradictions = []hostileCase{
 	{"a short commit", func(_ *testing.T, b *testBuild) { b.e.Definition.Catalog.Commit = "0123" }, "full commit"},
 }
 
+// pinned are the sources of a build's lock.
+func pinned(b *testBuild) []ashlar.Source { return b.e.Lock.Inputs.Builds[0].Sources }
+
+// claims are locks that say more than what can be looked up. What they pin is in the
+// store, and result and plan are of them.
+var claims = []hostileCase{
+	{"an anchor raised", func(t *testing.T, b *testBuild) { b.bare(t).Anchor = pinned(b)[0].Anchor }, "says that signed-index"},
+	{"a checksum that the definition does not have", func(t *testing.T, b *testBuild) {
+		b.bare(t).Anchor = ashlar.Anchor{Kind: ashlar.AnchoredByChecksum}
+	}, "says that checksum vouches for bare.tar.gz; the signer finds unauthenticated"},
+	{"an unknown kind of anchor", func(t *testing.T, b *testBuild) { b.bare(t).Anchor.Kind = "trust me" }, "trust me"},
+	{"an anchor by somebody else", func(_ *testing.T, b *testBuild) { pinned(b)[0].Anchor.Signers = []string{"FFFF"} }, "says that signed-index"},
+	{"another .dsc", func(t *testing.T, b *testBuild) {
+		evil := b.put(t, "aa_1-1.tar.gz", []byte("evil"))
+		own := b.put(t, "aa_1-1.dsc", dsc("1-1", "aa_1-1.tar.gz", []byte("evil")))
+		pinned(b)[0].Digest, pinned(b)[0].Size = own.Digest, own.Size
+		pinned(b)[1].Digest, pinned(b)[1].Size = evil.Digest, evil.Size
+	}, "the signer finds unauthenticated"},
+	{"another upstream archive", func(t *testing.T, b *testBuild) {
+		evil := b.put(t, "aa_1-1.tar.gz", []byte("evil"))
+		pinned(b)[1].Digest, pinned(b)[1].Size = evil.Digest, evil.Size
+	}, "file 2 is"},
+	{"another patch", func(t *testing.T, b *testBuild) {
+		evil := b.put(t, "CVE-2026-1.patch", []byte("evil"))
+		pinned(b)[2].Digest, pinned(b)[2].Size = evil.Digest, evil.Size
+	}, "file 3 is"},
+	{"a source in another place", func(_ *testing.T, b *testBuild) { pinned(b)[1].Path = "/usr/bin/dpkg" }, "/usr/bin/dpkg"},
+	{"another source version", func(_ *testing.T, b *testBuild) { b.e.Lock.Inputs.Vars["source.version"] = "9-9" }, "variable source.version"},
+	{"a root package that no index lists", func(t *testing.T, b *testBuild) {
+		m := b.material(t, "evil", "mirror://debian/pool/main/e/evil/evil_1_amd64.deb")
+		layer := &b.e.Lock.Inputs.Builds[0].Root.Layers[0]
+		layer.Packages = append(layer.Packages, ashlar.RootPackage{Name: "evil", Version: "1", Arch: "amd64", URI: m.URI, Digest: m.Digest, Size: m.Size})
+	}, "no signed index lists 1 of the lock's build-root packages: evil 1"},
+	{"other bytes of a root package", func(t *testing.T, b *testBuild) {
+		f := b.put(t, "dpkg", []byte("evil"))
+		p := &b.e.Lock.Inputs.Builds[0].Root.Layers[0].Packages[0]
+		p.Digest, p.Size = f.Digest, f.Size
+	}, "build-root packages: dpkg 1:1+b1"},
+	{"a script for dpkg", func(_ *testing.T, b *testBuild) {
+		b.e.Lock.Inputs.Builds[0].Root.Layers[0].Order = []ashlar.Run{{Do: "touch /owned; unpack"}}
+	}, "not what dpkg is called for"},
+	{"an index of a stranger", func(t *testing.T, b *testBuild) {
+		stranger := archivetest.Suite{Name: "bookworm", Date: started, Signer: archivetest.NewKey(t, "stranger", started)}
+		b.e.Lock.Inputs.Indexes[0] = b.publish(t, stranger)
+	}, "no signed index lists 2"},
+	{"an index with another date", func(_ *testing.T, b *testBuild) { b.e.Lock.Inputs.Indexes[0].Date = "2030-01-01T00:00:00Z" }, "signatures or dates"},
+	{"an index that says nothing", func(t *testing.T, b *testBuild) {
+		b.e.Lock.Inputs.Indexes = append(b.e.Lock.Inputs.Indexes, ashlar.Index{URI: "https://example.org/InRelease", Digest: b.put(t, "", []byte("x")).Digest})
+	}, "signatures or dates"},
+	{"an index put in the place of another", func(t *testing.T, b *testBuild) {
+		evil := archivetest.Suite{Name: "bookworm", Date: started, Signer: archivetest.NewKey(t, "stranger", started)}
+		otherContent(t, b, b.e.Lock.Inputs.Indexes[0].Digest)
+		os.WriteFile(b.path(b.e.Lock.Inputs.Indexes[0].Digest), evil.Files(t)["InRelease"], 0o644)
+	}, "was changed after"},
+	{"a fetched tree", func(t *testing.T, b *testBuild) {
+		b.e.Lock.Fetched = []ashlar.Fetched{{Name: "modules", Key: ashlar.DigestOf(nil), Digest: b.put(t, "", []byte("tree")).Digest}}
+	}, "fetched tree modules"},
+}
+
+// TestSignerChecksLocks: locks that claim too much are refused, whatever the builder
+// made of them.
+func TestSignerChecksLocks(t *testing.T) {
+	for _, c := range claims {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBuild(t)
+			signer, _ := localSigner(t, b)
+			c.spoil(t, b)
+			b.relock(t)
+			bundles, err := Sign(t.Context(), signer, b.e)
+			if bundles != nil || err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %d bundles, %v; want %q", len(bundles), err, c.want)
+			}
+		})
+	}
+}
+
+// TestSignerBelievesTheBuilder: what the signer cannot look up, it takes from the lock,
+// but only in the place where the definition has it.
+func TestSignerBelievesTheBuilder(t *testing.T) {
+	const commit = "0123456789012345678901234567890123456789"
+	b := newBuild(t)
+	b.e.Definition.Content = []byte(oneFile +
+		"          - {url: https://example.org/listed.tar.gz, checksum: https://example.org/SHA256SUMS, path: /listed/}\n" +
+		"          - {url: https://deb.example.org/debian/pool/x.tar.gz, path: /x.tar.gz}\n" +
+		"          - {url: git+https://example.org/r.git, checksum: " + commit + ", path: /r}\n" +
+		"      paths:\n        - {type: directory, path: /local, source: local}\n" + steps)
+	add := func(m ashlar.Material, path string, a ashlar.Anchor) *ashlar.Source {
+		in := &b.e.Lock.Inputs.Builds[0]
+		in.Sources = append(in.Sources, ashlar.Source{Material: m, Path: path, Anchor: a})
+		return &in.Sources[len(in.Sources)-1]
+	}
+	add(b.material(t, "listed.tar.gz", "https://example.org/listed.tar.gz"), "/listed/listed.tar.gz", ashlar.Anchor{Kind: ashlar.AnchoredByChecksum, By: "https://example.org/SHA256SUMS"})
+	add(b.material(t, "x.tar.gz", "mirror://debian/pool/x.tar.gz"), "/x.tar.gz", ashlar.Anchor{Kind: ashlar.Unauthenticated})
+	git := b.material(t, "r-0123.tar", "git+https://example.org/r.git#"+commit)
+	add(git, "/r/", ashlar.Anchor{Kind: ashlar.AnchoredByCommit, By: git.URI}).Tree = true
+	for _, name := range []string{"a/b", "a-b"} { // as a walk through the folder finds them
+		add(b.material(t, name[strings.LastIndex(name, "/")+1:], "catalog:local/"+name), "/local/"+name, ashlar.Anchor{Kind: ashlar.AnchoredLocally})
+	}
+	b.relock(t)
+	if _, err := Prepare(t.Context(), b.e, b.desk); err != nil {
+		t.Error(err)
+	}
+	git.URI = "git+https://example.org/r.git#" + strings.Repeat("0", 40)
+	pinned(b)[5].URI = git.URI
+	b.relock(t)
+	if _, err := Prepare(t.Context(), b.e, b.desk); err == nil || !strings.Contains(err.Error(), "names no tree") {
+		t.Errorf("another commit: %v", err)
+	}
+}
+
 // TestSignerRefuses is what a hostile build can try at this layer.
 func TestSignerRefuses(t *testing.T) {
 	for _, c := range slices.Concat(afterTheFact, names, contradictions) {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBuild(t)
-			signer, _ := localSigner(t, b.store)
+			signer, _ := localSigner(t, b)
 			c.spoil(t, b)
 			bundles, err := Sign(t.Context(), signer, b.e)
 			if bundles != nil || err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
@@ -150,31 +262,23 @@ func TestSignerRefuses(t *testing.T) {
 	}
 }
 
-// TestUnreadIndex: a lock from elsewhere names an index that is not in the store,
-// and the statements say so.
+// TestUnreadIndex: the gate names an index that is not in the store, and the
+// statements say so.
 func TestUnreadIndex(t *testing.T) {
 	b := newBuild(t)
 	b.e.Gate.Indexes = []ashlar.Index{{URI: "mirror://debian/dists/bookworm/InRelease", Digest: ashlar.DigestOf([]byte("gone"))}}
-	count := func() map[string]int {
-		prepared, err := Prepare(t.Context(), b.e, b.store)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := map[string]int{}
-		for _, p := range prepared {
-			if p.Subject.Name == mainDeb {
-				n[p.Name] = strings.Count(string(p.Statement), trustUnread)
-			}
-		}
-		return n
+	prepared, err := Prepare(t.Context(), b.e, b.desk)
+	if err != nil {
+		t.Fatal(err)
 	}
-	provenance, test := BundleName(mainDeb, kindProvenance), BundleName(mainDeb, kindTest)
-	if n := count(); n[provenance] != 0 || n[test] != 1 {
-		t.Errorf("one index of the gate is gone: %v", n)
-	}
-	os.Remove(b.path(b.e.Lock.Inputs.Indexes[0].Digest))
-	if n := count(); n[provenance] != 1 || n[test] != 1 {
-		t.Errorf("the lock's is gone too: %v", n)
+	for _, p := range prepared {
+		want := 0
+		if strings.Contains(p.Name, "."+kindTest+".") {
+			want = 1
+		}
+		if n := strings.Count(string(p.Statement), trustUnread); n != want {
+			t.Errorf("%s says %d times that the signer did not read an index", p.Name, n)
+		}
 	}
 }
 
@@ -193,7 +297,7 @@ func TestIncludes(t *testing.T) {
 	good := pin("catalog:"+common, included)
 	b.e.Lock.Inputs.Includes = []ashlar.Material{good}
 	b.relock(t)
-	prepared, err := Prepare(t.Context(), b.e, b.store)
+	prepared, err := Prepare(t.Context(), b.e, b.desk)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +319,7 @@ func TestIncludes(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.e.Result.Lock = digest
-		if _, err := Prepare(t.Context(), b.e, b.store); err == nil {
+		if _, err := Prepare(t.Context(), b.e, b.desk); err == nil {
 			t.Errorf("%s: signed", name)
 		}
 	}
@@ -224,7 +328,7 @@ func TestIncludes(t *testing.T) {
 	if err := os.WriteFile(b.path(good.Digest), append(included, '\n'), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Prepare(t.Context(), b.e, b.store); !fault.Is(err, fault.Denied) {
+	if _, err := Prepare(t.Context(), b.e, b.desk); !fault.Is(err, fault.Denied) {
 		t.Errorf("an altered text: %v", err)
 	}
 }
@@ -234,7 +338,7 @@ func TestIncludes(t *testing.T) {
 func TestBuildRenamed(t *testing.T) {
 	b := newBuild(t)
 	b.e.Result.Steps[1].Build = "old name"
-	if err := b.e.replan(t.Context(), b.store); err != nil || b.e.Result.Steps[1].Build != "a deb" {
+	if err := b.e.replan(t.Context(), b.desk); err != nil || b.e.Result.Steps[1].Build != "a deb" {
 		t.Errorf("%q, %v", b.e.Result.Steps[1].Build, err)
 	}
 }

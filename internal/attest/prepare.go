@@ -38,21 +38,21 @@ func BundleName(file, kind string) string { return file + "." + kind + bundleSuf
 // provenance, test results, an SBOM for each binary package, and a verification
 // summary if the default policy lets the build be published. It believes no
 // digest: every output and every pinned input is read again, and so are the
-// indexes that are in the store. It plans the definition under the lock again, so
-// that the plan's key, the steps and which of them had the network are its own
-// words. A difference is fault.Denied. What it cannot work out again stays the
-// caller's word: see Evidence.
-func Prepare(ctx context.Context, given *Evidence, files Files) ([]Prepared, error) {
+// indexes. It works out again what the lock says, down to who vouches for each source,
+// and plans the definition under it again, so that the plan's key, the steps and which
+// of them had the network are its own words. A difference is fault.Denied. What it
+// cannot work out again stays the caller's word: see Evidence.
+func Prepare(ctx context.Context, given *Evidence, d *Desk) ([]Prepared, error) {
 	own := *given
 	e := &own
 	if err := e.check(); err != nil {
 		return nil, err
 	}
-	set, err := e.checkFiles(ctx, files)
+	set, err := e.checkFiles(ctx, d.files)
 	if err != nil {
 		return nil, err
 	}
-	if err := e.replan(ctx, files); err != nil {
+	if err := e.replan(ctx, d); err != nil {
 		return nil, err
 	}
 	provenance, err := e.provenance()
@@ -187,7 +187,7 @@ func reason(s string) string {
 
 // vsa is the summary that an installer can check alone. It is only made of
 // builds that the default policy lets through, and rests on the caller's word
-// wherever the policy does: for the tests, the gate, and who vouches for sources.
+// wherever the policy does: for the tests and the gate.
 func (e *Evidence) vsa(p *deb.Package, provenance Prepared) *intoto.VSA {
 	now := e.Now.UTC()
 	return &intoto.VSA{

@@ -2,7 +2,6 @@ package attest
 
 import (
 	"encoding/json"
-	"maps"
 	"strings"
 
 	"github.com/ashlar-project/ashlar"
@@ -28,8 +27,8 @@ type DefinitionParameter struct {
 }
 
 // InternalParameters are what the builder worked out. With the definition, they
-// are enough to build again. The signer has read every file that the lock names
-// but indexes that are marked as unread, and has worked out Plan, Steps and
+// are enough to build again. The signer has read every file that the lock names, has
+// checked the lock against definition and indexes, and has worked out Plan, Steps and
 // Network itself; how long a step took, Engine and Tests are the builder's word.
 type InternalParameters struct {
 	Lock    *ashlar.Lock        `json:"lock"`
@@ -52,7 +51,7 @@ const (
 
 	trustBinary = "built by the distribution, not rebuilt here: the chain to its source leaves our hands"
 	trustNobody = "nobody vouches for this source"
-	trustUnread = "named by the lock or the gate; the signer did not have it to read"
+	trustUnread = "named by the gate; the signer did not have it to read"
 	roleSource  = "source"
 	roleRoot    = "build root"
 	roleIndex   = "index"
@@ -156,9 +155,7 @@ func (e *Evidence) dependencies() []intoto.Descriptor {
 		}
 	}
 	for _, x := range e.Lock.Inputs.Indexes {
-		notes := map[string]any{noteSigner: x.Signers}
-		maps.Copy(notes, e.notesOn(x.Digest))
-		d.material(ashlar.Material{Name: "index", URI: x.URI, Digest: x.Digest}, roleIndex, notes)
+		d.material(ashlar.Material{Name: "index", URI: x.URI, Digest: x.Digest}, roleIndex, map[string]any{noteSigner: x.Signers})
 	}
 	for _, b := range e.Lock.Inputs.Builds {
 		for _, p := range b.Root.Packages() {
@@ -175,7 +172,7 @@ func (e *Evidence) dependencies() []intoto.Descriptor {
 	return d.all
 }
 
-// notesOn says of an index that could not be read that it was not; nil otherwise.
+// notesOn says of an index of the gate that could not be read that it was not; nil otherwise.
 func (e *Evidence) notesOn(index ashlar.Digest) map[string]any {
 	if e.unread[index] {
 		return map[string]any{noteTrust: trustUnread}

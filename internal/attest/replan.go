@@ -3,7 +3,6 @@ package attest
 import (
 	"context"
 	"io"
-	"maps"
 	"slices"
 
 	"github.com/ashlar-project/ashlar"
@@ -16,8 +15,8 @@ import (
 // fault.Denied, a result that is not of that plan: another key, other steps, or
 // a step whose access to the network is told otherwise. The names of the builds,
 // which are not part of the key, are taken from the plan.
-func (e *Evidence) replan(ctx context.Context, files Files) error {
-	plan, err := e.plan(ctx, files)
+func (e *Evidence) replan(ctx context.Context, d *Desk) error {
+	plan, err := e.plan(ctx, d.files, d)
 	if err != nil {
 		return err
 	}
@@ -47,10 +46,11 @@ func (e *Evidence) replan(ctx context.Context, files Files) error {
 	return nil
 }
 
-// plan returns the plan of the definition under the lock. What it includes is
-// read from files. A step that wants the network gets it: whether that may be
-// published is for the policy to say.
-func (e *Evidence) plan(ctx context.Context, files Files) (*build.Plan, error) {
+// plan returns the plan of the definition under the lock, once checkLock has found
+// the lock right; without a desk nobody looks. What the definition includes is read
+// from files. A step that wants the network gets it: whether that may be published
+// is for the policy to say.
+func (e *Evidence) plan(ctx context.Context, files Files, d *Desk) (*build.Plan, error) {
 	fail := func(err error) (*build.Plan, error) {
 		return nil, fault.New(fault.KindOf(err), "the definition cannot be planned again, and no plan is signed unseen: %w", err)
 	}
@@ -60,9 +60,9 @@ func (e *Evidence) plan(ctx context.Context, files Files) (*build.Plan, error) {
 	if err != nil {
 		return fail(err)
 	}
-	for _, name := range slices.Sorted(maps.Keys(expanded.Vars)) {
-		if e.Lock.Inputs.Vars[name] != expanded.Vars[name] {
-			return fail(fault.New(fault.Denied, "the lock has another value for the variable %s than the definition", name))
+	if d != nil {
+		if err := e.checkLock(ctx, d, expanded); err != nil {
+			return fail(err)
 		}
 	}
 	bound, err := expanded.BindEach(resolve.Values(e.Lock, len(expanded.Builds)))

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/sign"
 )
 
@@ -15,7 +14,7 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == "signer" {
 		err := sign.ServeSigner(context.Background(), os.Stdin, os.Stdout, sign.Serving{
-			Dir: os.Args[2], Handlers: Handlers(Store(os.Args[3]), ashlar.File{}, "v0"),
+			Dir: os.Args[2], Handlers: Handlers(testDesk(Store(os.Args[3]), filepath.Join(os.Args[2], "indexes"))),
 		})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

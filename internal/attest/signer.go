@@ -19,19 +19,18 @@ const verbAttest = "attest"
 // Handlers returns what the signer process answers beside Release files: it
 // takes Evidence, works the statements out as Prepare does, and signs them. The
 // builder's level is what the process knows of itself.
-// Program is the builder's executable, version its version.
-func Handlers(store Files, program ashlar.File, version string) map[string]sign.Handler {
+func Handlers(d *Desk) map[string]sign.Handler {
 	return map[string]sign.Handler{
 		verbAttest: func(ctx context.Context, s *sign.Session, raw json.RawMessage) (any, error) {
 			var e Evidence
 			if err := json.Unmarshal(raw, &e); err != nil {
 				return nil, fault.New(fault.Internal, "evidence: %w", err)
 			}
-			e.Builder = Builder{ID: BuilderL2, Program: program, Version: version}
+			e.Builder = Builder{ID: BuilderL2, Program: d.program, Version: d.version}
 			if s.Separate {
 				e.Builder.ID = BuilderL3
 			}
-			prepared, err := Prepare(ctx, &e, store)
+			prepared, err := Prepare(ctx, &e, d)
 			if err != nil {
 				return nil, err
 			}

@@ -133,7 +133,7 @@ func writeRun(b *strings.Builder, r ashlar.Run, file map[string]string) {
 	words := make([]string, len(r.Packages))
 	for i, p := range r.Packages {
 		words[i] = p
-		if r.Do == "unpack" {
+		if r.Do == ashlar.RunUnpack {
 			words[i] = file[p]
 		}
 		words[i] = quote(words[i])

@@ -41,6 +41,16 @@ func (s *SourcePackage) Dsc() (ashlar.File, bool) {
 	return s.Files[i], true
 }
 
+// DscName returns the file name that archives give the .dsc of the package,
+// "bzip2_1.0.8-5.dsc": without the version's epoch.
+func (s *SourcePackage) DscName() string {
+	version := s.Version
+	if _, after, ok := strings.Cut(version, ":"); ok {
+		version = after
+	}
+	return s.Name + "_" + version + ".dsc"
+}
+
 // ParseSource reads the description of a source package from its paragraph in a
 // Sources index or a .dsc. It refuses, with a fault.Invalid error that names the
 // line: a file that is listed twice or has a path in its name, a missing or

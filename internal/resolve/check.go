@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"strings"
@@ -103,7 +104,11 @@ func (c *checker) derive(ctx context.Context, m ashlar.Material) error {
 	if err != nil {
 		return err
 	}
-	file, err := extract(ctx, c.World, d, from)
+	content, err := extract(ctx, c.Store, d, from)
+	if err != nil {
+		return err
+	}
+	file, err := c.Store.Put(ctx, bytes.NewReader(content), "")
 	if err != nil {
 		return err
 	}

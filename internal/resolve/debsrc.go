@@ -96,6 +96,9 @@ func (l *locker) find(ctx context.Context, d DebSrc, want func(name string) bool
 
 // refs returns the versions that an address admits, highest first.
 func (l *locker) refs(ctx context.Context, d DebSrc) ([]archive.SourceRef, error) {
+	if l.pins != nil {
+		return l.pins.sources(ctx, d)
+	}
 	all, err := l.Archive.Sources(ctx, d.Suite, d.Name, l.Now)
 	if err != nil {
 		return nil, err
@@ -117,6 +120,9 @@ func (l *locker) refs(ctx context.Context, d DebSrc) ([]archive.SourceRef, error
 // bring makes sure that the wanted files of a source package can be had, and
 // returns the name of the first one that the pool does not have, "" if it has all.
 func (l *locker) bring(ctx context.Context, ref *archive.SourceRef, want func(name string) bool) (gone string, err error) {
+	if l.pins != nil {
+		return "", nil // what the lock pins is there, and nothing else matters
+	}
 	if _, ok := ref.Package.Dsc(); !ok {
 		return "its .dsc", nil
 	}

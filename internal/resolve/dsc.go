@@ -45,12 +45,9 @@ func (l *locker) anchorDscs(ctx context.Context, sources []ashlar.Source) (*deb.
 		if first == nil {
 			first = src
 		}
-		anchor, err := l.Archive.AnchorDsc(ctx, l.def.Target.Distro, dsc.Digest, l.Now)
+		anchor, err := l.anchorDsc(ctx, dsc, src)
 		if err != nil {
 			return nil, err
-		}
-		if anchor.Kind == ashlar.Unauthenticated {
-			l.note("unauthenticated source: no signed index and no known key vouches for %s", dsc.Name)
 		}
 		dsc.Anchor, dsc.Package, dsc.Version = anchor, src.Name, src.Version
 		for _, s := range beside {
@@ -62,6 +59,28 @@ func (l *locker) anchorDscs(ctx context.Context, sources []ashlar.Source) (*deb.
 		}
 	}
 	return first, nil
+}
+
+// anchorDsc says who vouches for a .dsc that was named by an address. Of one without
+// a checksum, index and signature say that it is a package of Debian's, but not which
+// one was meant: it must bear the name of the package that it is of.
+func (l *locker) anchorDsc(ctx context.Context, dsc *ashlar.Source, src *deb.SourcePackage) (ashlar.Anchor, error) {
+	name := src.DscName()
+	if dsc.Anchor.Kind == ashlar.Unauthenticated && dsc.Name != name && path.Base(dsc.Path) != name {
+		l.note("unauthenticated source: %s is %s under another name, and has no checksum", dsc.Name, name)
+		return dsc.Anchor, nil
+	}
+	var anchor ashlar.Anchor
+	var err error
+	if l.pins != nil {
+		anchor, err = l.pins.anchor(ctx, l.def.Target.Distro, dsc.Material)
+	} else {
+		anchor, err = l.Archive.AnchorDsc(ctx, l.def.Target.Distro, dsc.Digest, l.Now)
+	}
+	if err == nil && anchor.Kind == ashlar.Unauthenticated {
+		l.note("unauthenticated source: no signed index and no known key vouches for %s", dsc.Name)
+	}
+	return anchor, err
 }
 
 // besides returns the files that are placed in the same folder as a .dsc.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -20,7 +21,8 @@ import (
 // brings them into the store of the world. The same definition and world give
 // the same lock, byte for byte. Errors name the place in the definition.
 func Lock(ctx context.Context, def *catalog.Expanded, w World) (*ashlar.Lock, error) {
-	l := &locker{World: w, def: def, found: map[string]*archive.SourceRef{}, unavailable: map[ID]bool{}}
+	l := newLocker(def, w)
+	l.keep = w.Store.Put
 	for _, i := range w.Indexes {
 		l.index(i)
 	}
@@ -28,25 +30,17 @@ func Lock(ctx context.Context, def *catalog.Expanded, w World) (*ashlar.Lock, er
 	if err != nil {
 		return nil, err
 	}
-	lock := &ashlar.Lock{Format: ashlar.LockFormat, Inputs: ashlar.Inputs{
-		Definition: own, Target: def.Target, Vars: maps.Clone(def.Vars),
-	}}
+	vars, main, err := l.vars(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lock := &ashlar.Lock{Format: ashlar.LockFormat, Inputs: ashlar.Inputs{Definition: own, Target: def.Target, Vars: vars}}
 	for _, f := range included(def) {
 		m, err := l.local(ctx, f.Name)
 		if err != nil {
 			return nil, err
 		}
 		lock.Inputs.Includes = append(lock.Inputs.Includes, m)
-	}
-	if lock.Inputs.Vars == nil {
-		lock.Inputs.Vars = map[string]string{}
-	}
-	main := make([]*archive.SourceRef, len(def.Builds))
-	for i := range def.Builds {
-		if main[i], err = l.mainSource(ctx, &def.Builds[i]); err != nil {
-			return nil, err
-		}
-		addSourceVars(lock.Inputs.Vars, i, main[i])
 	}
 	bound, err := def.BindEach(Values(lock, len(def.Builds)))
 	if err != nil {
@@ -68,14 +62,41 @@ func Lock(ctx context.Context, def *catalog.Expanded, w World) (*ashlar.Lock, er
 	return lock, nil
 }
 
-// locker is the state of making one lock.
+// locker is the state of making one lock, or of making again what a lock pins.
 type locker struct {
 	World
 	def         *catalog.Expanded
-	found       map[string]*archive.SourceRef // by debsrc address
-	unavailable map[ID]bool                   // packages that the pool turned out not to have
-	indexes     []ashlar.Index                // sorted by URI, each once
+	keep        func(ctx context.Context, r io.Reader, want ashlar.Digest) (ashlar.File, error) // Put of a store, or like it
+	pins        *pins                                                                           // nil while a lock is made
+	found       map[string]*archive.SourceRef                                                   // by debsrc address
+	unavailable map[ID]bool                                                                     // packages that the pool turned out not to have
+	indexes     []ashlar.Index                                                                  // sorted by URI, each once
 	notes       []string
+}
+
+// newLocker returns a locker that keeps nothing.
+func newLocker(def *catalog.Expanded, w World) *locker {
+	if w.Beside == nil {
+		w.Beside = besideDefinition{def.Definition}
+	}
+	return &locker{World: w, def: def, keep: measure, found: map[string]*archive.SourceRef{}, unavailable: map[ID]bool{}}
+}
+
+// vars returns the variables of the lock, and the source package of each build.
+func (l *locker) vars(ctx context.Context) (map[string]string, []*archive.SourceRef, error) {
+	vars := maps.Clone(l.def.Vars)
+	if vars == nil {
+		vars = map[string]string{}
+	}
+	main := make([]*archive.SourceRef, len(l.def.Builds))
+	for i := range l.def.Builds {
+		var err error
+		if main[i], err = l.mainSource(ctx, &l.def.Builds[i]); err != nil {
+			return nil, nil, err
+		}
+		addSourceVars(vars, i, main[i])
+	}
+	return vars, main, nil
 }
 
 func (l *locker) note(format string, args ...any) {
@@ -206,34 +227,6 @@ func Values(lock *ashlar.Lock, n int) []map[string]string {
 	return list
 }
 
-// Fresh reports with a fault.Conflict error that a lock is not one of the given
-// definition as it is now: the definition, a file that it includes, or the
-// target has changed.
-func Fresh(lock *ashlar.Lock, def *catalog.Expanded) error {
-	stale := func(what string) error {
-		return fault.New(fault.Conflict, "the lock is of another %s", what).At(def.Definition.Path, 0).Fix("make the lock again")
-	}
-	in := &lock.Inputs
-	switch {
-	case in.Definition.Digest != def.Definition.Digest:
-		return stale("version of the definition")
-	case in.Target != def.Target:
-		return stale("target: " + in.Target.String())
-	case len(in.Builds) != len(def.Builds):
-		return stale("number of builds")
-	}
-	now := included(def)
-	if len(in.Includes) != len(now) {
-		return stale("number of included files")
-	}
-	for i, f := range now {
-		if in.Includes[i].URI != localScheme+f.Name || in.Includes[i].Digest != f.Digest {
-			return stale("version of " + f.Name)
-		}
-	}
-	return nil
-}
-
 // included returns the files that a definition includes, each once, in the order
 // in which they are read.
 func included(def *catalog.Expanded) []ashlar.File {
@@ -268,5 +261,5 @@ func Pinned(lock *ashlar.Lock, path string, text []byte, read func(ashlar.Materi
 	if err != nil {
 		return nil, err
 	}
-	return expanded, Fresh(lock, expanded)
+	return expanded, sameDefinition(lock, expanded)
 }

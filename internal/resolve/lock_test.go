@@ -147,7 +147,7 @@ func encodeLock(t *testing.T, def *catalog.Expanded, w *testWorld) []byte {
 	if lock, err = ashlar.DecodeLock(b); err != nil {
 		t.Fatal(err)
 	}
-	if err := Fresh(lock, def); err != nil {
+	if err := Fresh(t.Context(), lock, def); err != nil {
 		t.Error(err)
 	}
 	for _, m := range lock.Materials() {
@@ -270,10 +270,10 @@ func TestFresh(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Fresh(lock, testDefinition(t, debsrcBuild, buildStep, nil)); err != nil {
+	if err := Fresh(t.Context(), lock, testDefinition(t, debsrcBuild, buildStep, nil)); err != nil {
 		t.Error(err)
 	}
-	if err := Fresh(lock, testDefinition(t, debsrcBuild, "", nil)); !fault.Is(err, fault.Conflict) {
+	if err := Fresh(t.Context(), lock, testDefinition(t, debsrcBuild, "", nil)); !fault.Is(err, fault.Conflict) {
 		t.Errorf("changed definition: %v", err)
 	}
 	const name = "common/a.yaml"
@@ -284,18 +284,38 @@ func TestFresh(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Fresh(included, with("vars: {A: a}\n")); err != nil {
+	if err := Fresh(t.Context(), included, with("vars: {A: a}\n")); err != nil {
 		t.Error(err)
 	}
-	if err := Fresh(included, with("vars: {A: b}\n")); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), name) {
+	if err := Fresh(t.Context(), included, with("vars: {A: b}\n")); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), name) {
 		t.Errorf("changed include: %v", err)
 	}
 	included.Inputs.Includes = nil
-	if err := Fresh(included, with("vars: {A: a}\n")); !fault.Is(err, fault.Conflict) {
+	if err := Fresh(t.Context(), included, with("vars: {A: a}\n")); !fault.Is(err, fault.Conflict) {
 		t.Errorf("a lock without the include: %v", err)
 	}
+	beside := func(text string, more ...string) *catalog.Expanded {
+		files := map[string]string{"package/d/a": text}
+		for _, name := range more {
+			files[name] = ""
+		}
+		return testDefinition(t, debsrcBuild, "      paths: [{type: directory, path: /d, source: package/d}]\n"+buildStep, files)
+	}
+	local, err := Lock(t.Context(), beside("a"), w.World)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Fresh(t.Context(), local, beside("a")); err != nil {
+		t.Error(err)
+	}
+	if err := Fresh(t.Context(), local, beside("b")); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "package/d/a") {
+		t.Errorf("changed file beside the definition: %v", err)
+	}
+	if err := Fresh(t.Context(), local, beside("a", "package/d/b")); !fault.Is(err, fault.Conflict) {
+		t.Errorf("another file beside the definition: %v", err)
+	}
 	lock.Inputs.Target.Arch = "arm64"
-	if err := Fresh(lock, def); !fault.Is(err, fault.Conflict) {
+	if err := Fresh(t.Context(), lock, def); !fault.Is(err, fault.Conflict) {
 		t.Errorf("other target: %v", err)
 	}
 }

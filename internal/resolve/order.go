@@ -7,12 +7,6 @@ import (
 	"github.com/ashlar-project/ashlar/internal/deb"
 )
 
-// The calls of dpkg that a Run stands for.
-const (
-	doUnpack    = "unpack"
-	doConfigure = "configure"
-)
-
 // Order returns the calls of dpkg that install pkgs on top of configured below,
 // as few as Pre-Depends allow: a package is unpacked once what it pre-depends
 // on is configured, together with everything that this one depends on. The last
@@ -46,8 +40,8 @@ func Order(pkgs, below []*deb.Package, arch ashlar.Arch) []ashlar.Run {
 				configure = append(configure, i)
 			}
 		}
-		runs = appendRun(runs, doUnpack, pkgs, unpack)
-		runs = appendRun(runs, doConfigure, pkgs, configure)
+		runs = appendRun(runs, ashlar.RunUnpack, pkgs, unpack)
+		runs = appendRun(runs, ashlar.RunConfigure, pkgs, configure)
 	}
 	return runs
 }

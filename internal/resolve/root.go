@@ -196,9 +196,9 @@ func essentialOrder(pkgs []*deb.Package) []ashlar.Run {
 	if i := slices.Index(names, first); i > 0 {
 		names = slices.Insert(slices.Delete(names, i, i+1), 0, first)
 	}
-	runs := []ashlar.Run{{Do: doUnpack, Packages: names}}
+	runs := []ashlar.Run{{Do: ashlar.RunUnpack, Packages: names}}
 	if len(names) > 0 && names[0] == first {
-		runs = append(runs, ashlar.Run{Do: doConfigure, Packages: []string{first}})
+		runs = append(runs, ashlar.Run{Do: ashlar.RunConfigure, Packages: []string{first}})
 	}
 	return runs
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/archive"
+	"github.com/ashlar-project/ashlar/internal/blob"
 	"github.com/ashlar-project/ashlar/internal/catalog"
 	"github.com/ashlar-project/ashlar/internal/deb"
 	"github.com/ashlar-project/ashlar/internal/fault"
@@ -33,6 +34,13 @@ func (l *locker) sources(ctx context.Context, b *catalog.Build) ([]ashlar.Source
 			list = append(list, s)
 		}
 	}
+	beside, err := l.paths(ctx, b)
+	return append(list, beside...), err
+}
+
+// paths pins the files beside the definition that a build's paths bring in.
+func (l *locker) paths(ctx context.Context, b *catalog.Build) ([]ashlar.Source, error) {
+	var list []ashlar.Source
 	for i := range b.Paths {
 		p := &b.Paths[i]
 		more, err := l.localPath(ctx, p)
@@ -125,7 +133,11 @@ func (l *locker) patchFrom(ctx context.Context, d DebSrc, to string) ([]ashlar.S
 	}
 	pinned := d
 	pinned.Version = ref.Package.Version
-	file, err := extract(ctx, l.World, pinned, from)
+	content, err := extract(ctx, l.Store, pinned, from)
+	if err != nil {
+		return nil, err
+	}
+	file, err := l.keep(ctx, bytes.NewReader(content), "")
 	if err != nil {
 		return nil, err
 	}
@@ -149,26 +161,20 @@ func holds(archive, file string) bool {
 	return strings.HasSuffix(base, ".orig") || native
 }
 
-// extract takes the file that d names out of the pinned archives and puts it
-// into the store.
-func extract(ctx context.Context, w World, d DebSrc, from []ashlar.Material) (ashlar.File, error) {
+// extract returns the content of the file that d names, out of the pinned archives.
+func extract(ctx context.Context, s blob.Store, d DebSrc, from []ashlar.Material) ([]byte, error) {
 	for _, m := range from {
-		if !holds(m.Name, d.File) {
-			continue
+		if holds(m.Name, d.File) {
+			return extractFrom(ctx, s, d, m)
 		}
-		content, err := extractFrom(ctx, w, d, m)
-		if err != nil {
-			return ashlar.File{}, err
-		}
-		return w.Store.Put(ctx, bytes.NewReader(content), "")
 	}
-	return ashlar.File{}, fault.New(fault.Invalid, "%s: the source package has no archive that could hold the file; it may keep all its changes in one .diff.gz", d).
+	return nil, fault.New(fault.Invalid, "%s: the source package has no archive that could hold the file; it may keep all its changes in one .diff.gz", d).
 		Fix("name a suite whose source package has format 3.0")
 }
 
 // extractFrom looks for the file as written and, in upstream and native tars,
 // below the folder that such tars have at the top.
-func extractFrom(ctx context.Context, w World, d DebSrc, m ashlar.Material) ([]byte, error) {
+func extractFrom(ctx context.Context, s blob.Store, d DebSrc, m ashlar.Material) ([]byte, error) {
 	version := deb.SplitVersion(d.Version)
 	full := version.Upstream
 	if version.Revision != "" {
@@ -181,7 +187,7 @@ func extractFrom(ctx context.Context, w World, d DebSrc, m ashlar.Material) ([]b
 	var err error
 	for _, name := range slices.Compact(names) {
 		var content []byte
-		content, err = extractNamed(ctx, w, m, name)
+		content, err = extractNamed(ctx, s, m, name)
 		if !fault.Is(err, fault.NotFound) {
 			return content, err
 		}
@@ -189,8 +195,8 @@ func extractFrom(ctx context.Context, w World, d DebSrc, m ashlar.Material) ([]b
 	return nil, fault.New(fault.NotFound, "%s: %w", d, err).Fix("look at the names in debian/patches of that version")
 }
 
-func extractNamed(ctx context.Context, w World, m ashlar.Material, name string) ([]byte, error) {
-	b, err := w.Store.Open(ctx, m.Digest)
+func extractNamed(ctx context.Context, s blob.Store, m ashlar.Material, name string) ([]byte, error) {
+	b, err := s.Open(ctx, m.Digest)
 	if err != nil {
 		return nil, err
 	}
@@ -222,8 +228,9 @@ func (l *locker) plainFile(ctx context.Context, f *catalog.FetchFile) ([]ashlar.
 	switch {
 	case f.Checksum == "":
 		l.note("%s has no checksum: it is pinned as it was found", f.URL)
+		req.Digest = l.pins.bare(l.Fetcher.Alias(f.URL))
 	case strings.Contains(f.Checksum, "://"):
-		digest, list, err := l.Fetcher.FetchChecksum(ctx, f.Checksum, fileName(f.URL))
+		digest, list, err := l.Fetcher.FetchChecksum(ctx, f.Checksum, source.FileName(f.URL))
 		if err != nil {
 			return nil, err
 		}
@@ -243,13 +250,6 @@ func (l *locker) plainFile(ctx context.Context, f *catalog.FetchFile) ([]ashlar.
 	return []ashlar.Source{{Material: m, Path: placeAt(f.Path, m.Name), Anchor: anchor}}, nil
 }
 
-// fileName returns the last element of an address's path.
-func fileName(uri string) string {
-	uri, _, _ = strings.Cut(uri, "#")
-	uri, _, _ = strings.Cut(uri, "?")
-	return path.Base(uri)
-}
-
 // localPath pins the files beside the definition that an entry of paths names.
 func (l *locker) localPath(ctx context.Context, p *catalog.PathEntry) ([]ashlar.Source, error) {
 	if p.Source == "" || (p.Type != catalog.PlainFile && p.Type != catalog.Directory) {
@@ -259,7 +259,7 @@ func (l *locker) localPath(ctx context.Context, p *catalog.PathEntry) ([]ashlar.
 	files := []string{from}
 	if p.Type == catalog.Directory {
 		var err error
-		if files, err = l.def.Definition.LocalFiles(from); err != nil {
+		if files, err = l.Beside.Files(from); err != nil {
 			return nil, err
 		}
 	}
@@ -284,15 +284,14 @@ func (l *locker) localPath(ctx context.Context, p *catalog.PathEntry) ([]ashlar.
 // localScheme begins the addresses of files beside definitions.
 const localScheme = "catalog:"
 
-// local puts a file of the catalog into the store.
+// local pins a file of the catalog.
 func (l *locker) local(ctx context.Context, name string) (ashlar.Material, error) {
-	f, err := l.def.Definition.OpenLocal(name)
+	f, err := l.Beside.Open(name)
 	if err != nil {
 		return ashlar.Material{}, err
 	}
 	defer f.Close()
-	want := l.parsed(name)
-	file, err := l.Store.Put(ctx, f, want)
+	file, err := l.keep(ctx, f, l.parsed(name))
 	if err != nil {
 		return ashlar.Material{}, err
 	}

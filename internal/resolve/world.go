@@ -2,12 +2,17 @@ package resolve
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
 	"time"
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/archive"
 	"github.com/ashlar-project/ashlar/internal/blob"
+	"github.com/ashlar-project/ashlar/internal/catalog"
 	"github.com/ashlar-project/ashlar/internal/deb"
+	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/source"
 )
 
@@ -24,7 +29,9 @@ type World struct {
 	// Fetcher brings files into Store.
 	Fetcher Fetcher
 	Store   blob.Store
-	Now     time.Time
+	// Beside are the files beside the definition; nil means as they are now.
+	Beside Beside
+	Now    time.Time
 	// PlanOnly leaves out the fetching of packages and of Debian sources. What the
 	// pool does not have of a root's packages is then not noticed.
 	PlanOnly bool
@@ -42,6 +49,37 @@ type Fetcher interface {
 	FetchChecksum(ctx context.Context, uri, name string) (ashlar.Digest, ashlar.Material, error)
 	Git(ctx context.Context, uri, commit string) (ashlar.Material, error)
 	Exists(ctx context.Context, uri string) (bool, error)
+	// Alias returns the address that locks use for another.
+	Alias(uri string) string
+}
+
+// Beside are the files of a catalog by their paths relative to its root.
+type Beside interface {
+	Open(name string) (io.ReadCloser, error)
+	// Files returns the paths of the files at or below one, sorted.
+	Files(name string) ([]string, error)
+}
+
+// besideDefinition are the files beside a definition as they are now.
+type besideDefinition struct{ def *catalog.Definition }
+
+func (b besideDefinition) Open(name string) (io.ReadCloser, error) { return b.def.OpenLocal(name) }
+
+func (b besideDefinition) Files(name string) ([]string, error) { return b.def.LocalFiles(name) }
+
+// measure returns digest and size of what it reads, as a store's Put does, and keeps
+// nothing. The error is fault.Invalid if the digest is not the one that is wanted.
+func measure(ctx context.Context, r io.Reader, want ashlar.Digest) (ashlar.File, error) {
+	h := sha256.New()
+	n, err := io.Copy(h, r)
+	if err != nil {
+		return ashlar.File{}, fault.New(fault.Unavailable, "%w", err)
+	}
+	f := ashlar.File{Digest: ashlar.Digest("sha256:" + hex.EncodeToString(h.Sum(nil))), Size: n}
+	if want != "" && f.Digest != want {
+		return ashlar.File{}, fault.New(fault.Invalid, "content has digest %s, wanted %s", f.Digest, want)
+	}
+	return f, ctx.Err()
 }
 
 // NewWorld returns the world of a target as an archive and a fetcher have it at

@@ -36,7 +36,7 @@ type testPool struct {
 func (p *testPool) Fetch(ctx context.Context, req source.Request) (ashlar.Material, error) {
 	m := ashlar.Material{Name: req.Name, URI: req.URI, Digest: req.Digest}
 	if m.Name == "" {
-		m.Name = fileName(req.URI)
+		m.Name = source.FileName(req.URI)
 	}
 	if size, err := p.store.Stat(ctx, req.Digest); req.Digest != "" && err == nil {
 		m.Size = size
@@ -71,6 +71,8 @@ func (p *testPool) Exists(_ context.Context, uri string) (bool, error) {
 	_, ok := p.files[uri]
 	return ok, nil
 }
+
+func (p *testPool) Alias(uri string) string { return uri }
 
 // testArchive is an archive that has its sources in memory, by suite.
 type testArchive struct {

@@ -71,6 +71,9 @@ func NewClient() *http.Client {
 	return &http.Client{Transport: t, CheckRedirect: checkRedirect}
 }
 
+// Alias returns the address that locks use for another: see Mirrors.Alias.
+func (f *Fetcher) Alias(uri string) string { return f.Mirrors.Alias(uri) }
+
 func (f *Fetcher) client() *http.Client {
 	if f.Client != nil {
 		return f.Client
@@ -102,7 +105,7 @@ func (f *Fetcher) Fetch(ctx context.Context, req Request) (ashlar.Material, erro
 	}
 	m := ashlar.Material{Name: req.Name, URI: f.Mirrors.Alias(req.URI), Digest: req.Digest}
 	if m.Name == "" {
-		m.Name = nameOf(req.URI)
+		m.Name = FileName(req.URI)
 	}
 	if err := f.check(&req); err != nil {
 		return ashlar.Material{}, err

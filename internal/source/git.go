@@ -37,7 +37,7 @@ func (g gitSource) uri() string { return "git+" + g.url + "#" + g.commit }
 
 // name returns what the tree is called: repository and short commit.
 func (g gitSource) name() string {
-	return strings.TrimSuffix(nameOf(g.url), ".git") + "-" + g.commit[:12] + ".tar"
+	return strings.TrimSuffix(FileName(g.url), ".git") + "-" + g.commit[:12] + ".tar"
 }
 
 // parseGit reads git+https://host/repo.git#fragment. The commit is the fragment

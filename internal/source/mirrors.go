@@ -269,8 +269,8 @@ func compact(all []string) []string {
 	return once
 }
 
-// nameOf returns the file name at the end of an address, without its query.
-func nameOf(uri string) string {
+// FileName returns the file name at the end of an address, without its query.
+func FileName(uri string) string {
 	if u, err := url.Parse(uri); err == nil && u.Path != "" {
 		return path.Base(u.Path)
 	}

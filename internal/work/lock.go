@@ -3,8 +3,11 @@ package work
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/build"
@@ -90,7 +93,13 @@ func (s *Shop) lock(ctx context.Context, ref Ref, def *catalog.Expanded, anew bo
 	kept := s.path("locks", ref.slug(arch)+".json")
 	if !anew {
 		for _, file := range []string{ref.LockFile(arch), kept} {
-			if lock, err := s.usable(ctx, ref, def, file); lock != nil || err != nil {
+			raw, err := readLock(file)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			} else if err != nil {
+				return nil, err
+			}
+			if lock, err := s.usable(ctx, ref, def, file, raw, file != kept); lock != nil || err != nil {
 				return lock, err
 			}
 		}
@@ -102,47 +111,93 @@ func (s *Shop) lock(ctx context.Context, ref Ref, def *catalog.Expanded, anew bo
 	if err := durable.MkdirAll(s.path("locks"), 0o755); err != nil {
 		return nil, err
 	}
-	return lock, writeLock(kept, lock)
+	return lock, s.writeLock(kept, lock)
 }
 
-// writeLock writes a lock to a file.
-func writeLock(file string, lock *ashlar.Lock) error {
+// writeLock writes a new lock to a file. It was made of what indexes and files say
+// now, so it counts as verified.
+func (s *Shop) writeLock(file string, lock *ashlar.Lock) error {
 	b, err := lock.Encode()
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(file, b, 0o644)
+	if err := durable.WriteFile(file, b, 0o644); err != nil {
+		return err
+	}
+	known, err := s.verifiedFile(b)
+	if err != nil {
+		return err
+	}
+	return s.remember(known, verified{Verified: s.Now().UTC()})
 }
 
-// usable returns the lock in a file if it is one of this definition and all its
-// files can be had, else nil; why not is reported, since the build goes on with
-// other inputs then. What only keeps it from finding out is an error: nothing is
-// built from other inputs because a mirror was down for a moment.
-func (s *Shop) usable(ctx context.Context, ref Ref, def *catalog.Expanded, file string) (*ashlar.Lock, error) {
-	b, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	} else if err != nil {
+// maxLock bounds the size in bytes of a lock.
+const maxLock = 64 << 20
+
+// readLock returns the bytes of a lock file. The error wraps fs.ErrNotExist if there
+// is none.
+func readLock(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
 		return nil, fault.New(fault.Denied, "read the lock: %w", err)
 	}
-	lock, err := ashlar.DecodeLock(b)
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxLock+1))
+	if err == nil && len(raw) > maxLock {
+		err = fmt.Errorf("it has more than %d bytes", maxLock)
+	}
 	if err != nil {
-		err = fault.New(fault.Invalid, "%w", err)
-	} else {
-		err = resolve.Fresh(lock, def)
+		return nil, fault.New(fault.Denied, "read the lock: %w", err).At(file, 0)
 	}
-	if err == nil {
-		err = resolve.Check(ctx, lock, def, resolve.World{Fetcher: s.Fetcher, Store: s.Store, Now: s.Now()})
-	}
-	if err == nil {
+	return raw, nil
+}
+
+// errUnfit wraps why a lock that is of the definition must not be used with it.
+type errUnfit struct{ error }
+
+func (e errUnfit) Unwrap() error { return e.error }
+
+// usable returns the lock in a file as it was verified, if it is one of this
+// definition and all its files can be had, else nil; why not is reported, since the
+// build goes on with other inputs then. What only keeps it from finding out is an
+// error: nothing is built from other inputs because a mirror was down for a moment. So
+// is a committed lock that is of the definition as it is now, but claims what is not
+// so: somebody has changed it, and other inputs would hide that.
+func (s *Shop) usable(ctx context.Context, ref Ref, def *catalog.Expanded, file string, raw []byte, committed bool) (*ashlar.Lock, error) {
+	lock, err := s.try(ctx, ref, def, raw)
+	var unfit errUnfit
+	switch kind := fault.KindOf(err); {
+	case err == nil:
 		return lock, nil
+	case !slices.Contains([]fault.Kind{fault.Conflict, fault.Invalid, fault.NotFound, fault.Denied}, kind):
+		return nil, err
+	case errors.As(err, &unfit) && committed:
+		return nil, fault.New(kind, "the lock is not to be trusted: %w", unfit.error).At(file, 0).
+			Fix("find out who changed it; `ashlar lock %s` makes it again, and `ashlar build --relock` does without it", ref.File())
 	}
-	switch fault.KindOf(err) {
-	case fault.Conflict, fault.Invalid, fault.NotFound:
-		s.report(Event{Subject: ref.File(), Stage: "lock", State: Noted, Detail: file + " is not used: " + err.Error()})
-		return nil, nil
+	s.report(Event{Subject: ref.File(), Stage: "lock", State: Noted, Detail: file + " is not used: " + err.Error()})
+	return nil, nil
+}
+
+// try returns a lock as it was verified. The error is errUnfit if the lock is of the
+// definition but is not right.
+func (s *Shop) try(ctx context.Context, ref Ref, def *catalog.Expanded, raw []byte) (*ashlar.Lock, error) {
+	lock, err := ashlar.DecodeLock(raw)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "%w", err)
 	}
-	return nil, err
+	if err := resolve.Fresh(ctx, lock, def); err != nil {
+		return nil, err
+	}
+	if err := resolve.Check(ctx, lock, def, resolve.World{Fetcher: s.Fetcher, Store: s.Store, Now: s.Now()}); fault.Is(err, fault.NotFound) {
+		return nil, err
+	} else if err != nil {
+		return nil, errUnfit{err}
+	}
+	if lock, err = s.verify(ctx, ref, def, lock, raw); err != nil {
+		return nil, errUnfit{err}
+	}
+	return lock, nil
 }
 
 // resolve makes a new lock.
@@ -172,5 +227,5 @@ func (s *Shop) WriteLock(ctx context.Context, ref Ref, arch ashlar.Arch) (*ashla
 	if err != nil {
 		return nil, err
 	}
-	return lock, writeLock(ref.LockFile(arch), lock)
+	return lock, s.writeLock(ref.LockFile(arch), lock)
 }
