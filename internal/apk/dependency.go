@@ -192,8 +192,9 @@ func countWords(s string) int {
 
 // Allows reports whether a package or a provided name of the given version does
 // what the dependency asks: that it is of a wanted version or, with Conflict,
-// that it is not. A provided name without a version, "", is of every version, as
-// in apk 3. The name is not looked at, and a wanted identity is never met here.
+// that it is not. A provided name without a version, "", is older than any version,
+// as in apk 3; in apk 2 it meets no word with a version. The name is not looked at,
+// and a wanted identity is never met here.
 func (d Dependency) Allows(version string) bool {
 	var ok bool
 	switch {
@@ -201,8 +202,6 @@ func (d Dependency) Allows(version string) bool {
 		ok = true
 	case d.Match == Identified:
 		ok = false
-	case version == "":
-		ok = true
 	default:
 		ok = d.Match.holds(version, d.Version)
 	}

@@ -102,8 +102,8 @@ func TestAllows(t *testing.T) {
 			t.Errorf("%s allows %s", d, c.no)
 		}
 	}
-	if !deps("a>5")[0].Allows("") || deps("!a")[0].Allows("") || deps("!a")[0].Allows("1") || deps("a><Q1abc=")[0].Allows("1") {
-		t.Error("a version that is not known, a plain conflict or an identity is matched wrongly")
+	if deps("a>5")[0].Allows("") || !deps("a<5")[0].Allows("") || !deps("a")[0].Allows("") || deps("!a")[0].Allows("") || deps("!a")[0].Allows("1") || deps("a><Q1abc=")[0].Allows("1") {
+		t.Error("a version that is missing, a plain conflict or an identity is matched wrongly")
 	}
 }
 

@@ -55,24 +55,15 @@ func better(p, q provider) bool {
 		cmp.Compare(b.conflicts, a.conflicts),
 		compareBools(a.tagOK, b.tagOK),
 		compareBools(a.tagPreferred, b.tagPreferred),
-		compareVersions(p.version, q.version),
+		apk.CompareVersions(p.version, q.version),
 	)
 	if order == 0 && a.name == b.name {
-		order = compareVersions(a.Version, b.Version)
+		order = apk.CompareVersions(a.Version, b.Version)
 	}
 	return cmp.Or(order,
 		cmp.Compare(a.ProviderPriority, b.ProviderPriority),
 		cmp.Compare(bits.TrailingZeros32(b.repositories), bits.TrailingZeros32(a.repositories)),
 	) > 0
-}
-
-// compareVersions is apk.CompareVersions for versions that may be missing; these
-// are neither older nor newer than others.
-func compareVersions(a, b string) int {
-	if a == "" || b == "" {
-		return 0
-	}
-	return apk.CompareVersions(a, b)
 }
 
 func compareBools(a, b bool) int {
