@@ -41,7 +41,9 @@ var floors = map[string]int{
 	"internal/sign":                3,
 	"internal/source":              3,
 
-	"internal/archive": 4,
+	"internal/archive": 4, // what is one door or one format further up
+	"internal/world":   4,
+
 	"internal/resolve": 5,
 	"internal/build":   6,
 	"internal/gate":    7,

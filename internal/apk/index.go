@@ -138,9 +138,9 @@ func (e *IndexEntry) check() error {
 // it writes them; the rest are those of its list of what is installed.
 const knownFields = "CPVASITULomtckDpi" + "FMRZrqasfg"
 
-// appendTo appends the entry as it is in an APKINDEX, with the empty line after
-// it.
-func (e *IndexEntry) appendTo(b []byte) []byte {
+// AppendTo appends the entry as it is in an APKINDEX, and at the beginning of an
+// entry in the list of what is installed, with the empty line after it.
+func (e *IndexEntry) AppendTo(b []byte) []byte {
 	text := func(letter byte, s string) {
 		b = append(append(append(b, letter, ':'), s...), '\n')
 	}
@@ -200,7 +200,7 @@ func (x *Index) all() []*IndexEntry {
 func encode(entries []*IndexEntry) []byte {
 	b := make([]byte, 0, 512*len(entries))
 	for _, e := range entries {
-		b = e.appendTo(b)
+		b = e.AppendTo(b)
 	}
 	return b
 }
