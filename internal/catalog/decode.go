@@ -38,6 +38,18 @@ func (r Raw) Pos() Pos {
 	return r.node.Pos
 }
 
+// Items returns the entries of a list, nil if the part is no list.
+func (r Raw) Items() []Raw {
+	if r.node == nil || r.node.kind != sequence {
+		return nil
+	}
+	items := make([]Raw, len(r.node.items))
+	for i, n := range r.node.items {
+		items[i] = Raw{n}
+	}
+	return items
+}
+
 // Value returns the part as plain Go values: nil if absent or null, string (also
 // for numbers, as written), bool, []any, map[string]any.
 func (r Raw) Value() any {

@@ -53,6 +53,9 @@ func TestDecodeWith(t *testing.T) {
 	}
 	file := "catalog/" + testName
 	free := p.Free.Value()
+	if p.Free.Items() != nil {
+		t.Error("a mapping has items")
+	}
 	p.Free = Raw{}
 	want := testParams{
 		Pos: Pos{file, 7}, Args: "1.10", Patches: Strings{"a"}, List: []string{"x", "2"}, Map: map[string]string{"k": "v"},
@@ -63,6 +66,12 @@ func TestDecodeWith(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]any{"a": []any{true, nil}}, free); diff != "" {
 		t.Error(diff)
+	}
+	p = testParams{}
+	if err := DecodeWith(step(t, "uses: dpkg/build@v1\n    with:\n      free:\n      - a\n      - b"), &p); err != nil {
+		t.Error(err)
+	} else if items := p.Free.Items(); len(items) != 2 || items[1].Value() != "b" || items[1].Pos() != (Pos{file, 9}) {
+		t.Errorf("items %v", items)
 	}
 	p = testParams{}
 	if err := DecodeWith(step(t, "uses: dpkg/build@v1"), &p); err != nil || p.Line != 5 {

@@ -37,11 +37,10 @@ type Shortcoming struct {
 // Shortcomings returns where a file falls short, in the order of the checks'
 // names; nil if it does not, or if it is no program and no library.
 //
-// What a compiler does not offer is not asked for: Go's programs are at a fixed
-// address and without RELRO unless they are linked by the system's linker, and
-// neither Go nor Rust has a stack protector as C has one. Fortify is not asked
-// for at all, since its absence proves nothing: a compiler that knows no sizes
-// leaves no trace of it.
+// What a compiler does not offer is not asked for: Go's own linker puts programs
+// at a fixed address and knows no RELRO, and neither Go nor Rust has a stack
+// protector as C has one. Fortify is not asked for at all, since its absence
+// proves nothing: a compiler that knows no sizes leaves no trace of it.
 func (f *File) Shortcomings() []Shortcoming {
 	if f.Kind != Executable && f.Kind != Shared {
 		return nil
@@ -52,10 +51,10 @@ func (f *File) Shortcomings() []Shortcoming {
 			list = append(list, Shortcoming{check, what})
 		}
 	}
-	pureGo := f.Compiler == Go && f.Static
-	add(f.Kind == Executable && !f.PIE && f.Compiler != Go, CheckPIE, "it is not position-independent (compile with -fPIE and link with -pie)")
-	add(!f.RELRO && !pureGo, CheckRELRO, "it has no RELRO (link with -z relro -z now)")
-	add(f.RELRO && !f.BindNow && !f.Static && f.Compiler != Go, CheckRELRO, "its RELRO is partial (link with -z now)")
+	isGo := f.Compiler == Go
+	add(f.Kind == Executable && !f.PIE && !isGo, CheckPIE, "it is not position-independent (compile with -fPIE and link with -pie)")
+	add(!f.RELRO && !isGo, CheckRELRO, "it has no RELRO (link with -z relro -z now)")
+	add(f.RELRO && !f.BindNow && !f.Static && !isGo, CheckRELRO, "its RELRO is partial (link with -z now)")
 	for _, dir := range f.RPath {
 		why := rpathWrong(dir)
 		add(why != "", CheckRPath, "it looks for libraries in "+quoteDir(dir)+", which "+why)
