@@ -144,8 +144,13 @@ func checkSigners(signers []Signer) error {
 
 const signaturePrefix = ".SIGN."
 
-// isSignaturePart reports whether a tar begins with a signature.
-func isSignaturePart(tar []byte) bool { return bytes.HasPrefix(tar, []byte(signaturePrefix)) }
+// isSignaturePart reports whether the first file of a tar is a signature. Newer
+// releases of abuild put an extended header before it.
+func isSignaturePart(tar []byte) bool {
+	t := tarReader{r: bytes.NewReader(tar)}
+	e, err := t.next()
+	return err == nil && strings.HasPrefix(e.Path, signaturePrefix)
+}
 
 // parseSignatures reads the tar of a signature part: nothing but signatures, and
 // no end.

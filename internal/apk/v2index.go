@@ -127,22 +127,18 @@ func parseHead(b []byte) (*V2Index, []byte, error) {
 	if err := src.open(); err != nil {
 		return nil, nil, err
 	}
-	var start [len(signaturePrefix)]byte
-	if _, err := io.ReadFull(src, start[:]); err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
+	head, err := io.ReadAll(io.LimitReader(src, maxSignaturePart+1))
+	if err != nil {
 		return nil, nil, err
 	}
 	x := &V2Index{}
-	if !isSignaturePart(start[:]) {
-		return x, b, nil
-	}
-	rest, err := io.ReadAll(io.LimitReader(src, maxSignaturePart+1))
 	switch {
-	case err != nil:
-		return nil, nil, err
-	case len(rest) > maxSignaturePart:
+	case !isSignaturePart(head):
+		return x, b, nil
+	case len(head) > maxSignaturePart:
 		return nil, nil, invalid("signature part: too large")
 	}
-	x.Signatures, err = parseSignatures(append(start[:], rest...))
+	x.Signatures, err = parseSignatures(head)
 	return x, b[src.end():], err
 }
 
