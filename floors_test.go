@@ -33,6 +33,11 @@ var floors = map[string]int{
 	"internal/deb":      2,
 	"internal/elfcheck": 2,
 	"internal/sbom":     2,
+	"internal/abuild": 2, // formats and the store that stand on them
+	"internal/apk":    2,
+	"internal/blob":   2,
+	"internal/deb":    2,
+	"internal/sbom":   2,
 
 	"internal/archive/archivetest": 3,
 	"internal/blob/blobtest":       3,
