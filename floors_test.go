@@ -28,38 +28,26 @@ var floors = map[string]int{
 	"internal/intoto":   1,
 	"internal/pgp":      1,
 
-	"internal/apk":      2, // formats and the store that stand on them
+	"internal/abuild":   2, // formats and the store that stand on them
+	"internal/apk":      2,
 	"internal/blob":     2,
 	"internal/deb":      2,
 	"internal/elfcheck": 2,
 	"internal/sbom":     2,
-	"internal/abuild": 2, // formats and the store that stand on them
-	"internal/apk":    2,
-	"internal/blob":   2,
-	"internal/deb":    2,
-	"internal/sbom":   2,
 
 	"internal/archive/archivetest": 3,
 	"internal/blob/blobtest":       3,
 	"internal/catalog":             3, // definitions, and doors to one outside thing each
+	"internal/elfcheck/elftest":    3,
 	"internal/engine":              3,
 	"internal/enginehost":          3,
 	"internal/sign":                3,
 	"internal/source":              3,
 
 	"internal/archive": 4, // what is one door or one format further up
+	"internal/pack":    4,
 	"internal/world":   4,
 
-	"internal/blob/blobtest":    3,
-	"internal/catalog":          3, // definitions, and doors to one outside thing each
-	"internal/elfcheck/elftest": 3,
-	"internal/engine":           3,
-	"internal/enginehost":       3,
-	"internal/sign":             3,
-	"internal/source":           3,
-
-	"internal/archive": 4,
-	"internal/pack":    4,
 	"internal/resolve": 5,
 	"internal/build":   6,
 	"internal/gate":    7,
