@@ -295,24 +295,6 @@ func (s *site) solve(t testing.TB, world string) *Solution {
 	return solution
 }
 
-// installDir installs into a new folder.
-func (s *site) installDir(t testing.TB, world string, in Installation) (string, *Report, error) {
-	t.Helper()
-	dir := t.TempDir()
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
-	to, err := NewDir(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.fill(t, world, &in)
-	report, err := Install(t.Context(), in, to)
-	return dir, report, err
-}
-
 // fill fills in what an installation needs.
 func (s *site) fill(t testing.TB, world string, in *Installation) {
 	t.Helper()
