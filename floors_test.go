@@ -41,6 +41,7 @@ var floors = map[string]int{
 	"internal/elfcheck/elftest":    3,
 	"internal/engine":              3,
 	"internal/enginehost":          3,
+	"internal/shelf":               3,
 	"internal/sign":                3,
 	"internal/source":              3,
 

@@ -18,6 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/compress"
+	"github.com/ashlar-project/ashlar/internal/shelf"
 )
 
 // eightMiB is how the xz format writes the dictionary size that dpkg-deb uses.
@@ -25,7 +27,7 @@ const eightMiB = 22
 
 // xzMember compresses like dpkg-deb does: one block, a dictionary of 8 MiB.
 func xzMember(tb testing.TB, plain []byte) []byte {
-	file, err := xzText(&text{plain: plain}, nil) // one chunk
+	file, err := xzText(&compress.Text{Plain: plain}, nil) // one chunk
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -85,7 +87,7 @@ func large(tb testing.TB, n int) *testRepo {
 	r := newTestRepo(tb, nil)
 	sets := make([]SourceSet, n/perSource)
 	var g errgroup.Group
-	g.SetLimit(workers())
+	g.SetLimit(shelf.Workers())
 	for i, s := range manySources(n) {
 		g.Go(func() error {
 			sets[i] = s.build(tb, r.store, "amd64")
@@ -142,7 +144,7 @@ func indexPool(b *testing.B, tier string, everything bool) {
 	}
 	found := make([]*binaryPackage, len(names))
 	var g errgroup.Group
-	g.SetLimit(workers())
+	g.SetLimit(shelf.Workers())
 	for i, name := range names {
 		g.Go(func() (err error) {
 			rel, err := filepath.Rel(tier, filepath.Dir(name))
@@ -158,7 +160,7 @@ func indexPool(b *testing.B, tier string, everything bool) {
 	}
 	u := &update{before: &state{}, arches: []ashlar.Arch{"amd64"}, sets: map[string][]*set{"all": {{SourceSet: SourceSet{Arch: "amd64"}, binaries: found}}}}
 	u.init()
-	u.sources = &text{}
+	u.sources = &compress.Text{}
 	if everything {
 		if _, err := u.build(); err != nil {
 			b.Fatal(err)
@@ -217,8 +219,13 @@ func scanFile(name, dir string, listed bool) (*binaryPackage, error) {
 		return nil, err
 	}
 	f := ashlar.File{Name: filepath.Base(name), Digest: ashlar.DigestOf(data), Size: int64(len(data))}
-	return scan(memoryBlob{Reader: strings.NewReader(string(data))}, f, dir, listed)
+	return scan(wholeBlob{bytes.NewReader(data)}, f, dir, listed)
 }
+
+// A wholeBlob is a blob in memory.
+type wholeBlob struct{ *bytes.Reader }
+
+func (wholeBlob) Close() error { return nil }
 
 // cpuTime returns the processor time that this process has used, which says more
 // than the clock on a machine that is busy with other things.

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/durable"
+	"github.com/ashlar-project/ashlar/internal/shelf"
 )
 
 var errCrash = errors.New("the machine stopped")
@@ -141,7 +144,7 @@ func TestWriters(t *testing.T) {
 	}
 	checkRepo(t, r)
 
-	unlock, err := lock(context.Background(), r.Root()+"/.state/deb/community/lock")
+	unlock, err := durable.Lock(context.Background(), filepath.Join(r.Root(), shelf.LockFile("deb/community")))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,9 +14,11 @@ import (
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/blob"
+	"github.com/ashlar-project/ashlar/internal/compress"
 	"github.com/ashlar-project/ashlar/internal/deb"
 	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/pgp"
+	"github.com/ashlar-project/ashlar/internal/shelf"
 )
 
 const bookworm = "deb/community/dists/bookworm"
@@ -54,9 +56,9 @@ func forge(tb testing.TB, r *testRepo) []byte {
 		data := evil
 		switch filepath.Ext(f.Name) {
 		case ".gz":
-			data, err = gzipText(&text{plain: evil}, nil)
+			data, err = gzipText(&compress.Text{Plain: evil}, nil)
 		case ".xz":
-			data, err = xzText(&text{plain: evil}, nil)
+			data, err = xzText(&compress.Text{Plain: evil}, nil)
 		}
 		if err != nil {
 			tb.Fatal(err)
@@ -231,12 +233,12 @@ func TestDamagedFolder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := map[string]ashlar.Digest{LockPath(ashlar.Community, id): id}
+		want := map[string]ashlar.Digest{shelf.LockPath(lockDir(ashlar.Community), id): id}
 		for _, f := range append(append([]ashlar.File{}, set.Files...), set.Bundles...) {
 			want["deb/community/pool/main/o/one/"+f.Name] = f.Digest
 		}
 		for _, m := range set.Lock.Materials() {
-			want[SourcePath(m.Digest)] = m.Digest
+			want[shelf.SourcePath(m.Digest)] = m.Digest
 		}
 		if published {
 			if err := r.publishSet(set, day); err != nil {
@@ -250,7 +252,7 @@ func TestDamagedFolder(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, digest := range want {
-			if err := sameContent(filepath.Join(r.Root(), name), ashlar.File{Name: name, Digest: digest}); err != nil {
+			if err := shelf.SameContent(filepath.Join(r.Root(), name), ashlar.File{Name: name, Digest: digest}); err != nil {
 				t.Errorf("published before: %v: %v", published, err)
 			}
 		}
@@ -315,43 +317,9 @@ func TestTiers(t *testing.T) {
 			}
 		}
 		for _, m := range set.Lock.Materials() {
-			if err := sameContent(filepath.Join(r.Root(), SourcePath(m.Digest)), ashlar.File{Digest: m.Digest}); err != nil {
+			if err := shelf.SameContent(filepath.Join(r.Root(), shelf.SourcePath(m.Digest)), ashlar.File{Digest: m.Digest}); err != nil {
 				t.Error(err)
 			}
-		}
-	}
-}
-
-// TestFlush checks that a file has no name before its content is on the disk.
-func TestFlush(t *testing.T) {
-	for _, files := range []int{1, 2 * many} {
-		var d *disk
-		renamed := 0
-		d = newDisk(t.TempDir(), "work", func(op, _ string) error {
-			if op == "rename" {
-				renamed++
-				if len(d.files) > 0 || d.bulk {
-					t.Error("renamed before it was flushed")
-				}
-			}
-			return nil
-		})
-		if err := d.mkdir("work"); err != nil {
-			t.Fatal(err)
-		}
-		for i := range files {
-			if err := d.put(strings.Repeat("x", i+1)[:min(i+1, 200)]+string(rune('a'+i%26)), []byte("content")); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if renamed != 0 {
-			t.Error("renamed before the sync")
-		}
-		if err := d.sync(); err != nil {
-			t.Fatal(err)
-		}
-		if b, err := os.ReadFile(d.path("xa")); err != nil || string(b) != "content" || renamed != files || len(d.dirs) > 0 {
-			t.Errorf("%d of %d renamed, folders %v, %q, %v", renamed, files, d.dirs, b, err)
 		}
 	}
 }
@@ -397,7 +365,7 @@ func TestHeader(t *testing.T) {
 		r.cfg.BaseURL = step.base
 		now := day.Add(time.Duration(i) * time.Hour)
 		done := r.publishAt(t, now, simple("one", step.version))
-		if (len(done.Changed) > 0) != step.changed || (done.Snapshot == snapshotID(now)) != step.changed {
+		if (len(done.Changed) > 0) != step.changed || (done.Snapshot == shelf.SnapshotID(now)) != step.changed {
 			t.Errorf("step %d: %+v", i, done)
 		}
 		for _, name := range []string{"InRelease", "../../snapshot/" + done.Snapshot + "/dists/bookworm/InRelease"} {

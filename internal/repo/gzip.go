@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/ashlar-project/ashlar/internal/compress"
 )
 
 // A gzip file of ours has one member for each chunk of its text. The header of
@@ -21,8 +23,8 @@ const (
 
 // gzipText compresses the text and takes over what it can from old, the same
 // form of the text before.
-func gzipText(t *text, old []byte) ([]byte, error) {
-	parts, err := t.compress(gzipMembers(old), gzipMember)
+func gzipText(t *compress.Text, old []byte) ([]byte, error) {
+	parts, err := t.Compress(gzipMembers(old), gzipMember)
 	if err != nil {
 		return nil, err
 	}

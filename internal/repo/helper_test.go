@@ -18,8 +18,9 @@ import (
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/blob"
-	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/compress"
 	"github.com/ashlar-project/ashlar/internal/pgp"
+	"github.com/ashlar-project/ashlar/internal/shelf"
 	"github.com/ashlar-project/ashlar/internal/sign"
 )
 
@@ -66,7 +67,7 @@ func debBytes(tb testing.TB, control string, files map[string]string, xz bool) [
 
 func tarGz(tb testing.TB, files map[string]string) []byte {
 	tb.Helper()
-	z, err := gzipText(&text{plain: tarOf(files)}, nil)
+	z, err := gzipText(&compress.Text{Plain: tarOf(files)}, nil)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -113,29 +114,8 @@ type dirStore string
 func (s dirStore) Path(d ashlar.Digest) string { return filepath.Join(string(s), d.Hex()) }
 
 func (s dirStore) Open(_ context.Context, d ashlar.Digest) (blob.Blob, error) {
-	return openBlob(s.Path(d))
+	return shelf.OpenFile(s.Path(d))
 }
-
-// openBlob opens a file as a blob.
-func openBlob(name string) (blob.Blob, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, fault.New(fault.NotFound, "%w", err)
-	}
-	info, err := f.Stat()
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return poolBlob{f, info.Size()}, nil
-}
-
-type poolBlob struct {
-	*os.File
-	size int64
-}
-
-func (b poolBlob) Size() int64 { return b.size }
 
 // control returns the control file of a package of the source.
 func (s testSource) control(p testPackage) string {

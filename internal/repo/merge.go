@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ashlar-project/ashlar/internal/compress"
 	"github.com/ashlar-project/ashlar/internal/deb"
 )
 
@@ -70,25 +71,23 @@ func entries(plain []byte) iter.Seq[entry] {
 
 // merge returns the index with the added entries and without those that drop
 // says yes to. What is there twice byte for byte is kept once.
-func merge(plain []byte, drop func(entry) bool, added []entry) *text {
+func merge(plain []byte, drop func(entry) bool, added []entry) *compress.Text {
 	slices.SortFunc(added, entry.compare)
 	size := len(plain)
 	for _, e := range added {
 		size += len(e.body)
 	}
-	before := &text{plain: plain}
-	t := &text{plain: make([]byte, 0, size), before: before}
-	at := 0
+	before := &compress.Text{Plain: plain}
+	t := &compress.Text{Plain: make([]byte, 0, size), Before: before}
 	var last entry
 	put := func(e entry) {
 		if !bytes.Equal(last.body, e.body) {
-			t.add(e.name, e.body)
+			t.Add(e.name, e.body)
 		}
 		last = e
 	}
 	for e := range entries(plain) {
-		before.entry(at, e.name, len(e.body))
-		at += len(e.body)
+		before.Mark(e.name, len(e.body))
 		if drop(e) {
 			continue
 		}
@@ -116,13 +115,13 @@ const contentsColumn = 60
 
 // mergeContents returns the Contents index with the added places and without
 // those of the packages in dropped.
-func mergeContents(plain []byte, dropped map[string]bool, added []place) *text {
+func mergeContents(plain []byte, dropped map[string]bool, added []place) *compress.Text {
 	slices.SortFunc(added, func(a, b place) int {
 		return cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(a.owner, b.owner))
 	})
-	before := &text{plain: plain}
-	t := &text{plain: make([]byte, 0, len(plain)+96*len(added)), before: before}
-	for at := 0; len(plain) > 0; {
+	before := &compress.Text{Plain: plain}
+	t := &compress.Text{Plain: make([]byte, 0, len(plain)+96*len(added)), Before: before}
+	for len(plain) > 0 {
 		size := bytes.IndexByte(plain, '\n') + 1
 		if size < 1 {
 			size = len(plain)
@@ -130,8 +129,7 @@ func mergeContents(plain []byte, dropped map[string]bool, added []place) *text {
 		line := plain[:size]
 		plain = plain[size:]
 		path, owners := splitContents(line)
-		before.entry(at, path, size)
-		at += size
+		before.Mark(path, size)
 		for len(added) > 0 && added[0].path < string(path) {
 			added = putPlaces(t, nil, added)
 		}
@@ -141,7 +139,7 @@ func mergeContents(plain []byte, dropped map[string]bool, added []place) *text {
 		case shared:
 			added = putPlaces(t, kept, added)
 		case all:
-			t.add(path, line)
+			t.Add(path, line)
 		case len(kept) > 0:
 			putLine(t, string(path), kept)
 		}
@@ -176,7 +174,7 @@ func keepOwners(owners []byte, dropped map[string]bool) (kept []string, all bool
 
 // putPlaces writes the line for the path of the first added place, with the
 // other owners of it, and returns the places of the paths after it.
-func putPlaces(t *text, owners []string, added []place) []place {
+func putPlaces(t *compress.Text, owners []string, added []place) []place {
 	path := added[0].path
 	for len(added) > 0 && added[0].path == path {
 		owners = append(owners, added[0].owner)
@@ -186,7 +184,7 @@ func putPlaces(t *text, owners []string, added []place) []place {
 	return added
 }
 
-func putLine(t *text, path string, owners []string) {
+func putLine(t *compress.Text, path string, owners []string) {
 	slices.Sort(owners)
 	line := []byte(path)
 	for {
@@ -201,5 +199,5 @@ func putLine(t *text, path string, owners []string) {
 		}
 		line = append(line, o...)
 	}
-	t.add([]byte(path), append(line, '\n'))
+	t.Add([]byte(path), append(line, '\n'))
 }

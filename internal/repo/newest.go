@@ -9,6 +9,7 @@ import (
 
 	"github.com/ashlar-project/ashlar/internal/durable"
 	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/shelf"
 )
 
 // A suite's InRelease is its whole state, and an old one has a good signature too.
@@ -39,7 +40,7 @@ func (r *Repo) checkNewest(to target, live *state) error {
 		return fault.New(fault.Denied, "read what was published last: %w", err)
 	}
 	last := string(b)
-	if !isSnapshotID(last) {
+	if !shelf.IsSnapshotID(last) {
 		return fault.New(fault.Invalid, "%q is not the id of a snapshot", last).At(file, 0).
 			Fix("look which snapshot of suite %s is the newest, and write its id there", to.suite)
 	}

@@ -12,10 +12,10 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/durable"
 	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/shelf"
 )
 
 // A record says, in the pool beside the files, what was published together: a
@@ -28,6 +28,9 @@ type record struct {
 	Lock    ashlar.Digest `json:"lock,omitempty"`
 	Files   []ashlar.File `json:"files"`
 }
+
+// lockDir returns the folder of the locks of a tier, below the root.
+func lockDir(tier ashlar.Tier) string { return path.Join(tierDir(tier), "locks") }
 
 const recordSuffix = ".set.json"
 
@@ -42,14 +45,18 @@ func trimDeb(name string) string { return name[:len(name)-len(".deb")] }
 // placeAll puts the files of the sets, their locks with what these name, and
 // their records on the disk. No index refers to them yet. The content of the
 // files was checked when the sets were read.
-func (r *Repo) placeAll(ctx context.Context, d *disk, to target, sets map[string][]*set) error {
+func (r *Repo) placeAll(ctx context.Context, d *durable.Batch, to target, sets map[string][]*set) error {
 	all := slices.Concat(slices.Collect(maps.Values(sets))...)
 	for _, s := range all {
 		if err := r.placeFiles(ctx, d, to, s); err != nil {
 			return err
 		}
 	}
-	locks, err := r.keep(ctx, d, to.tier, all)
+	named := make([]*ashlar.Lock, len(all))
+	for i, s := range all {
+		named[i] = s.Lock
+	}
+	locks, err := shelf.Keep(ctx, d, r.cfg.Blobs, lockDir(to.tier), named)
 	if err != nil {
 		return err
 	}
@@ -63,9 +70,9 @@ func (r *Repo) placeAll(ctx context.Context, d *disk, to target, sets map[string
 }
 
 // placeFiles puts the files of a set into the pool.
-func (r *Repo) placeFiles(ctx context.Context, d *disk, to target, s *set) error {
+func (r *Repo) placeFiles(ctx context.Context, d *durable.Batch, to target, s *set) error {
 	dir := path.Join(tierDir(to.tier), s.dir)
-	if err := d.mkdir(dir); err != nil {
+	if err := d.Mkdir(dir); err != nil {
 		return err
 	}
 	for _, f := range slices.Concat(s.Files, s.Bundles) {
@@ -78,8 +85,8 @@ func (r *Repo) placeFiles(ctx context.Context, d *disk, to target, s *set) error
 
 // placeRecord writes the record. What an older one names stays named, for
 // indexes may name it too.
-func placeRecord(d *disk, rec record, at string) error {
-	if old, err := readRecord(d.path(at)); err == nil {
+func placeRecord(d *durable.Batch, rec record, at string) error {
+	if old, err := readRecord(d.Path(at)); err == nil {
 		rec.Lock = cmp.Or(rec.Lock, old.Lock)
 		for _, f := range old.Files {
 			if !slices.ContainsFunc(rec.Files, func(n ashlar.File) bool { return n.Name == f.Name }) {
@@ -93,14 +100,14 @@ func placeRecord(d *disk, rec record, at string) error {
 		return err
 	}
 	data = append(data, '\n')
-	old, err := os.ReadFile(d.path(at))
+	old, err := os.ReadFile(d.Path(at))
 	switch {
 	case err == nil && string(old) == string(data):
 		return nil
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	return d.put(at, data)
+	return d.Put(at, data)
 }
 
 // readRecord reads the record of a published set.
@@ -111,14 +118,14 @@ func readRecord(name string) (record, error) {
 		return rec, err
 	}
 	if err := json.Unmarshal(b, &rec); err != nil {
-		return rec, damaged(name, "not a record of a published set: %w", err)
+		return rec, shelf.Damaged(name, "not a record of a published set: %w", err)
 	}
 	if !fileForm.MatchString(rec.Source) {
-		return rec, damaged(name, "%q is not the name of a source package", rec.Source)
+		return rec, shelf.Damaged(name, "%q is not the name of a source package", rec.Source)
 	}
 	for _, f := range rec.Files {
 		if err := cmp.Or(f.Digest.Validate(), badName(f.Name)); err != nil {
-			return rec, damaged(name, "%w", err)
+			return rec, shelf.Damaged(name, "%w", err)
 		}
 	}
 	return rec, nil
@@ -134,18 +141,18 @@ func badName(name string) error {
 // placeFile gives the file its name in the pool, whatever had it before. If an
 // index may name other content there, the error is fault.Conflict; no index names
 // attestations.
-func (r *Repo) placeFile(ctx context.Context, d *disk, f ashlar.File, at string) error {
-	switch err := sameContent(d.path(at), f); {
+func (r *Repo) placeFile(ctx context.Context, d *durable.Batch, f ashlar.File, at string) error {
+	switch err := shelf.SameContent(d.Path(at), f); {
 	case err == nil:
 		return nil
 	case fault.Is(err, fault.Conflict):
-		if err := published(d.path(path.Dir(at)), f); err != nil {
+		if err := published(d.Path(path.Dir(at)), f); err != nil {
 			return err
 		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	return r.bring(ctx, d, f, at)
+	return shelf.Bring(ctx, d, r.cfg.Blobs, f, at)
 }
 
 // published refuses a file whose name a record in the folder has with other
@@ -170,50 +177,6 @@ func published(dir string, f ashlar.File) error {
 					f.Name, old.Digest, f.Digest).At(f.Name, 0).Fix("build it under a new version")
 			}
 		}
-	}
-	return nil
-}
-
-// bring gives a file of the blob store, whose content was checked, a name in one
-// step, whatever had the name before. It is linked or, where that cannot be,
-// copied.
-func (r *Repo) bring(ctx context.Context, d *disk, f ashlar.File, at string) error {
-	if local, ok := r.cfg.Blobs.(interface{ Path(ashlar.Digest) string }); ok {
-		from := local.Path(f.Digest)
-		err := d.link(from, at)
-		if errors.Is(err, fs.ErrExist) { // damaged, or a writer of another tier was here first
-			err = d.replace(from, at)
-		}
-		if !errors.Is(err, unix.EXDEV) && !errors.Is(err, unix.EMLINK) && !errors.Is(err, unix.EPERM) {
-			return err
-		}
-	}
-	b, err := r.cfg.Blobs.Open(ctx, f.Digest)
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	temp := d.temp()
-	if err := d.copy(b, temp, f); err != nil {
-		return err
-	}
-	return d.rename(temp, at)
-}
-
-// sameContent returns nil if the file at the absolute path has the content,
-// fs.ErrNotExist if there is no file, and fault.Conflict if it has other content.
-func sameContent(at string, want ashlar.File) error {
-	f, err := os.Open(at)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	got, err := fileOf(f)
-	if err != nil {
-		return err
-	}
-	if got.Digest != want.Digest {
-		return fault.New(fault.Conflict, "its content has digest %s, wanted %s", got.Digest, want.Digest).At(at, 0)
 	}
 	return nil
 }

@@ -12,15 +12,9 @@ import (
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/deb"
-	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/durable"
+	"github.com/ashlar-project/ashlar/internal/shelf"
 )
-
-// snapshotTime is the form of a snapshot's id.
-const snapshotTime = "20060102T150405Z"
-
-// ahead is how far the date of a Release may run before the clock: apt refuses
-// one that is more than ten seconds in the future.
-const ahead = 8 * time.Second
 
 // A Published says what a publish did.
 type Published struct {
@@ -46,7 +40,7 @@ func (r *Repo) Publish(ctx context.Context, tier ashlar.Tier, suite string, sets
 		return nil, err
 	}
 	var done *Published
-	err = r.writing(ctx, tier, func(d *disk) error {
+	err = r.write(ctx, tier, func(d *durable.Batch) error {
 		to := target{tier, suite}
 		before, err := r.ownState(d, to, now)
 		if err != nil {
@@ -67,7 +61,7 @@ type target struct {
 // publish makes the state with the sets merged in live: first the files that
 // indexes will name, then a snapshot of the new indexes, then these by digest, then
 // by name, InRelease last.
-func (r *Repo) publish(ctx context.Context, d *disk, to target, before *state, sets []*set, now time.Time) (*Published, error) {
+func (r *Repo) publish(ctx context.Context, d *durable.Batch, to target, before *state, sets []*set, now time.Time) (*Published, error) {
 	u, err := newUpdate(before, sets)
 	if err != nil {
 		return nil, err
@@ -82,7 +76,7 @@ func (r *Repo) publish(ctx context.Context, d *disk, to target, before *state, s
 	}
 	headed := r.newHeader(to, u)
 	if len(changed) == 0 && !headed {
-		if err := d.sync(); err != nil {
+		if err := d.Sync(); err != nil {
 			return nil, err
 		}
 		return &Published{Date: before.release.Date, Snapshot: before.snapshot}, r.remember(to, before.snapshot)
@@ -98,10 +92,10 @@ func (r *Repo) publish(ctx context.Context, d *disk, to target, before *state, s
 	if err := r.goLive(d, to, release); err != nil {
 		return nil, err
 	}
-	if err := r.remember(to, snapshotID(date)); err != nil {
+	if err := r.remember(to, shelf.SnapshotID(date)); err != nil {
 		return nil, err
 	}
-	done := &Published{Date: date, Snapshot: snapshotID(date)}
+	done := &Published{Date: date, Snapshot: shelf.SnapshotID(date)}
 	if headed {
 		done.Changed = append(done.Changed, "Release")
 	}
@@ -120,34 +114,18 @@ func (s *state) onlyNew(files []rendered) []rendered {
 	})
 }
 
-func snapshotID(date time.Time) string { return date.UTC().Format(snapshotTime) }
-
 // nextDate returns the date of the next Release: now, or just after the newest
-// one of the tier. A snapshot's id is its date, so no two are the same.
+// one of the tier.
 func (r *Repo) nextDate(tier ashlar.Tier, before *state, now time.Time) (time.Time, error) {
-	date := now.UTC().Truncate(time.Second)
 	var last time.Time
 	if before.release != nil {
 		last = before.release.Date
 	}
 	ids, err := r.Snapshots(tier)
 	if err != nil {
-		return date, err
+		return last, err
 	}
-	if len(ids) > 0 {
-		if t, err := time.Parse(snapshotTime, ids[len(ids)-1]); err == nil && t.After(last) {
-			last = t
-		}
-	}
-	if date.After(last) {
-		return date, nil
-	}
-	date = last.Add(time.Second)
-	if date.After(now.Add(ahead)) {
-		return date, fault.New(fault.Unavailable, "the newest Release of the repository is dated %s, it is %s now",
-			last.Format(time.RFC3339), now.UTC().Format(time.RFC3339)).Fix("check the clock, or publish several source sets in one go")
-	}
-	return date, nil
+	return shelf.NextDate(last, ids, now)
 }
 
 // label returns the Label of a tier's Release files.
@@ -198,36 +176,36 @@ func encodeRelease(release *deb.Release, snapshot string) []byte {
 // stage makes the folder of the new snapshot, complete and signed, and beside it
 // the signed files of the live suite. What did not change is linked from the
 // state before.
-func (r *Repo) stage(ctx context.Context, d *disk, to target, before *state, release *deb.Release, changed []rendered) error {
-	id := snapshotID(release.Date)
-	dist := path.Join(workDir(to.tier), id, "dists", to.suite)
-	if err := d.mkdir(dist); err != nil {
+func (r *Repo) stage(ctx context.Context, d *durable.Batch, to target, before *state, release *deb.Release, changed []rendered) error {
+	id := shelf.SnapshotID(release.Date)
+	dist := path.Join(shelf.WorkDir(tierDir(to.tier)), id, "dists", to.suite)
+	if err := d.Mkdir(dist); err != nil {
 		return err
 	}
 	if err := stageIndexes(d, dist, before, release, changed); err != nil {
 		return err
 	}
-	if err := r.linkSuites(d, to, path.Join(workDir(to.tier), id), release.Date); err != nil {
+	if err := r.linkSuites(d, to, path.Join(shelf.WorkDir(tierDir(to.tier)), id), release.Date); err != nil {
 		return err
 	}
 	live := *release
 	live.ValidUntil = release.Date.Add(r.cfg.Validity)
-	if err := d.mkdir(liveStage(to.tier)); err != nil {
+	if err := d.Mkdir(liveStage(to.tier)); err != nil {
 		return err
 	}
-	return r.sign(ctx, d, d.path(dist), release.Date, map[string][]byte{
+	return r.sign(ctx, d, d.Path(dist), release.Date, map[string][]byte{
 		dist:               encodeRelease(release, id),
 		liveStage(to.tier): encodeRelease(&live, id),
 	})
 }
 
 // stageIndexes fills the folder of a suite with the indexes of the Release.
-func stageIndexes(d *disk, dist string, before *state, release *deb.Release, changed []rendered) error {
+func stageIndexes(d *durable.Batch, dist string, before *state, release *deb.Release, changed []rendered) error {
 	fresh := map[string]rendered{}
 	for _, c := range changed {
 		fresh[c.Name] = c
 	}
-	var write []newFile
+	var write []durable.NewFile
 	done := map[string]bool{} // by path: two names can have the same content
 	for _, f := range release.Files {
 		hashed := path.Join(dist, byHash(f))
@@ -235,20 +213,20 @@ func stageIndexes(d *disk, dist string, before *state, release *deb.Release, cha
 			continue
 		}
 		done[hashed] = true
-		if err := d.mkdir(path.Dir(hashed)); err != nil {
+		if err := d.Mkdir(path.Dir(hashed)); err != nil {
 			return err
 		}
 		if c, ok := fresh[f.Name]; ok {
-			write = append(write, newFile{hashed, c.data})
-		} else if err := d.link(filepath.Join(before.dir, byHash(f)), hashed); err != nil {
+			write = append(write, durable.NewFile{Path: hashed, Data: c.data})
+		} else if err := d.Link(filepath.Join(before.dir, byHash(f)), hashed); err != nil {
 			return err
 		}
 	}
-	if err := d.writeAll(write, release.Date); err != nil {
+	if err := d.WriteAll(write, release.Date); err != nil {
 		return err
 	}
 	for _, f := range release.Files {
-		if err := d.link(d.path(path.Join(dist, byHash(f))), path.Join(dist, f.Name)); err != nil {
+		if err := d.Link(d.Path(path.Join(dist, byHash(f))), path.Join(dist, f.Name)); err != nil {
 			return err
 		}
 	}
@@ -257,11 +235,11 @@ func stageIndexes(d *disk, dist string, before *state, release *deb.Release, cha
 
 // liveStage returns the folder in which the next signed files of a live suite
 // wait, below the root.
-func liveStage(tier ashlar.Tier) string { return path.Join(workDir(tier), "live") }
+func liveStage(tier ashlar.Tier) string { return path.Join(shelf.WorkDir(tierDir(tier)), "live") }
 
 // sign signs Release files and writes each, with its signatures, into its folder.
 // listed is where the files are that they list.
-func (r *Repo) sign(ctx context.Context, d *disk, listed string, date time.Time, releases map[string][]byte) error {
+func (r *Repo) sign(ctx context.Context, d *durable.Batch, listed string, date time.Time, releases map[string][]byte) error {
 	dirs := slices.Sorted(maps.Keys(releases))
 	texts := make([][]byte, len(dirs))
 	for i, dir := range dirs {
@@ -271,21 +249,22 @@ func (r *Repo) sign(ctx context.Context, d *disk, listed string, date time.Time,
 	if err != nil {
 		return err
 	}
-	var write []newFile
+	var write []durable.NewFile
 	for i, dir := range dirs {
-		write = append(write, newFile{path.Join(dir, "Release"), texts[i]},
-			newFile{path.Join(dir, "Release.gpg"), signed[i].Detached}, newFile{path.Join(dir, "InRelease"), signed[i].Clear})
+		write = append(write, durable.NewFile{Path: path.Join(dir, "Release"), Data: texts[i]},
+			durable.NewFile{Path: path.Join(dir, "Release.gpg"), Data: signed[i].Detached},
+			durable.NewFile{Path: path.Join(dir, "InRelease"), Data: signed[i].Clear})
 	}
-	return d.writeAll(write, date)
+	return d.WriteAll(write, date)
 }
 
 // linkSuites adds to a snapshot the links to the pool and to the snapshots of
 // the tier's other suites as they are, which must be the repository's own work too.
-func (r *Repo) linkSuites(d *disk, to target, stage string, now time.Time) error {
-	if err := d.symlink("../../pool", path.Join(stage, "pool")); err != nil {
+func (r *Repo) linkSuites(d *durable.Batch, to target, stage string, now time.Time) error {
+	if err := d.Symlink("../../pool", path.Join(stage, "pool")); err != nil {
 		return err
 	}
-	suites, err := names(d.path(path.Join(tierDir(to.tier), "dists")))
+	suites, err := shelf.Folders(d.Path(path.Join(tierDir(to.tier), "dists")))
 	if err != nil {
 		return err
 	}
@@ -301,7 +280,7 @@ func (r *Repo) linkSuites(d *disk, to target, stage string, now time.Time) error
 			continue
 		}
 		link := path.Join("../..", live.snapshot, "dists", other)
-		if err := d.symlink(link, path.Join(stage, "dists", other)); err != nil {
+		if err := d.Symlink(link, path.Join(stage, "dists", other)); err != nil {
 			return err
 		}
 	}
@@ -311,31 +290,31 @@ func (r *Repo) linkSuites(d *disk, to target, stage string, now time.Time) error
 // goLive puts what stage made in place: the indexes by digest, then the snapshot,
 // then the indexes by name, then the signed files. Whatever of it a crash keeps,
 // each InRelease there is names only what is there as well.
-func (r *Repo) goLive(d *disk, to target, release *deb.Release) error {
-	id := snapshotID(release.Date)
-	stage, final := path.Join(workDir(to.tier), id), snapshotDir(to.tier, id)
+func (r *Repo) goLive(d *durable.Batch, to target, release *deb.Release) error {
+	id := shelf.SnapshotID(release.Date)
+	stage, final := path.Join(shelf.WorkDir(tierDir(to.tier)), id), snapshotDir(to.tier, id)
 	dist := distDir(to.tier, to.suite)
 	for _, f := range release.Files {
 		hashed := path.Join(dist, byHash(f))
-		if err := d.mkdir(path.Dir(hashed)); err != nil {
+		if err := d.Mkdir(path.Dir(hashed)); err != nil {
 			return err
 		}
 		// What a power cut left there may be empty, whatever its name says.
-		if err := d.replace(d.path(path.Join(stage, "dists", to.suite, byHash(f))), hashed); err != nil {
+		if err := d.Replace(d.Path(path.Join(stage, "dists", to.suite, byHash(f))), hashed); err != nil {
 			return err
 		}
 	}
-	if err := d.mkdir(path.Dir(final)); err != nil {
+	if err := d.Mkdir(path.Dir(final)); err != nil {
 		return err
 	}
-	if err := d.sync(); err != nil {
+	if err := d.Sync(); err != nil {
 		return err
 	}
-	if err := d.rename(stage, final); err != nil {
+	if err := d.Rename(stage, final); err != nil {
 		return err
 	}
 	for _, f := range release.Files {
-		if err := d.replace(d.path(path.Join(dist, byHash(f))), path.Join(dist, f.Name)); err != nil {
+		if err := d.Replace(d.Path(path.Join(dist, byHash(f))), path.Join(dist, f.Name)); err != nil {
 			return err
 		}
 	}
@@ -343,18 +322,18 @@ func (r *Repo) goLive(d *disk, to target, release *deb.Release) error {
 }
 
 // swap moves the signed files that wait into the live suite, InRelease last.
-func (r *Repo) swap(d *disk, to target) error {
+func (r *Repo) swap(d *durable.Batch, to target) error {
 	stage, dist := liveStage(to.tier), distDir(to.tier, to.suite)
 	for _, name := range []string{"Release", "Release.gpg"} {
-		if err := d.rename(path.Join(stage, name), path.Join(dist, name)); err != nil {
+		if err := d.Rename(path.Join(stage, name), path.Join(dist, name)); err != nil {
 			return err
 		}
 	}
-	if err := d.sync(); err != nil {
+	if err := d.Sync(); err != nil {
 		return err
 	}
-	if err := d.rename(path.Join(stage, "InRelease"), path.Join(dist, "InRelease")); err != nil {
+	if err := d.Rename(path.Join(stage, "InRelease"), path.Join(dist, "InRelease")); err != nil {
 		return err
 	}
-	return d.sync()
+	return d.Sync()
 }

@@ -16,27 +16,21 @@ package repo
 
 import (
 	"context"
-	"errors"
-	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/ashlar-project/ashlar"
-	"github.com/ashlar-project/ashlar/internal/blob"
+	"github.com/ashlar-project/ashlar/internal/durable"
 	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/pgp"
+	"github.com/ashlar-project/ashlar/internal/shelf"
 )
 
 const (
 	component = "main"
 	all       = ashlar.Arch("all")
-	stateDir  = ".state"
 )
 
 // A Signer signs Release files. It may be another process: dir is a folder with
@@ -47,18 +41,11 @@ type Signer interface {
 	SignReleases(ctx context.Context, dir string, releases [][]byte, now time.Time) ([]pgp.Signed, error)
 }
 
-// Blobs is where the content of source sets is. If it also has a method
-// Path(ashlar.Digest) string, files are hard-linked from there when the file
-// system allows it.
-type Blobs interface {
-	Open(ctx context.Context, d ashlar.Digest) (blob.Blob, error)
-}
-
 // A Config says where a repository is and how it presents itself. Root, Blobs,
 // Signer and Keyring must be set to publish; Root alone is enough to read.
 type Config struct {
 	Root   string
-	Blobs  Blobs
+	Blobs  shelf.Blobs // where the content of source sets is
 	Signer Signer
 	// Keyring holds the public keys of Signer, and while a key is being replaced
 	// the other one as well. What is live must be signed by one of them before
@@ -113,9 +100,6 @@ func Open(cfg Config) (*Repo, error) {
 // Root returns the folder of the repository.
 func (r *Repo) Root() string { return r.cfg.Root }
 
-// workers is how many files are read or compressed at a time.
-func workers() int { return max(2, runtime.GOMAXPROCS(0)) }
-
 // tierDir returns the folder of a tier, below the root.
 func tierDir(tier ashlar.Tier) string { return path.Join("deb", string(tier)) }
 
@@ -132,97 +116,15 @@ func snapshotDir(tier ashlar.Tier, id string) string {
 // checkNames refuses names that are not plain words, which would be dangerous as
 // parts of a path.
 func checkNames(tier ashlar.Tier, suite string) error {
-	if !suiteForm.MatchString(string(tier)) {
-		return fault.New(fault.Invalid, "%q is not a name for a tier", string(tier)).Fix("use lower-case letters, digits, . + -")
-	}
-	if !suiteForm.MatchString(suite) {
-		return fault.New(fault.Invalid, "%q is not a name for a suite", suite).Fix("use lower-case letters, digits, . + -")
-	}
-	return nil
-}
-
-// writing runs f while no other writer, of this or another process, changes the
-// tier. It starts with an empty folder for work in progress.
-func (r *Repo) writing(ctx context.Context, tier ashlar.Tier, f func(*disk) error) error {
-	d := newDisk(r.cfg.Root, workDir(tier), r.cfg.Hook)
-	defer d.close()
-	if err := os.MkdirAll(r.cfg.Root, 0o755); err != nil {
-		return writeFault(err)
-	}
-	if err := d.mkdir(workDir(tier)); err != nil {
-		return writeFault(err)
-	}
-	unlock, err := lock(ctx, d.path(path.Join(stateDir, tierDir(tier), "lock")))
-	if err != nil {
-		return writeFault(err)
-	}
-	defer unlock()
-	if err := empty(d.path(workDir(tier))); err != nil {
-		return writeFault(err)
-	}
-	return writeFault(f(d))
-}
-
-// workDir returns the folder for a tier's work in progress, below the root.
-func workDir(tier ashlar.Tier) string { return path.Join(stateDir, tierDir(tier), "work") }
-
-// empty removes what a writer that died left in its folder.
-func empty(dir string) error {
-	left, err := os.ReadDir(dir)
-	if err != nil {
+	if err := shelf.CheckWord("a tier", string(tier)); err != nil {
 		return err
 	}
-	for _, e := range left {
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
+	return shelf.CheckWord("a suite", suite)
 }
 
-// lockPoll is how often a writer looks whether the other one is done.
-const lockPoll = 20 * time.Millisecond
-
-// lock takes the lock file, waiting for whoever has it until ctx ends.
-func lock(ctx context.Context, name string) (unlock func(), err error) {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	tick := time.NewTicker(lockPoll)
-	defer tick.Stop()
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			f.Close()
-			return nil, err
-		}
-		select {
-		case <-ctx.Done():
-			f.Close()
-			return nil, fault.New(fault.Unavailable, "another publish is still running: %w", ctx.Err()).At(name, 0)
-		case <-tick.C:
-		}
-	}
-}
-
-// writeFault gives an error of the file system a kind and a remedy; a fault
-// stays as it is.
-func writeFault(err error) error {
-	var f *fault.Error
-	switch {
-	case err == nil || errors.As(err, &f):
-		return err
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		return fault.New(fault.Unavailable, "the disk of the repository is full: %w", err).
-			Fix("make room and publish again; what is live was not changed")
-	case errors.Is(err, fs.ErrPermission):
-		return fault.New(fault.Denied, "the repository cannot be written: %w", err).Fix("run as the user that owns its folder")
-	}
-	return err
+// write runs f while no other writer changes the tier.
+func (r *Repo) write(ctx context.Context, tier ashlar.Tier, f func(*durable.Batch) error) error {
+	return shelf.Write(ctx, r.cfg.Root, tierDir(tier), r.cfg.Hook, f)
 }
 
 // Origin returns the Origin that every Release has, by which apt pins.

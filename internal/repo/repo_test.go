@@ -16,6 +16,7 @@ import (
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/compress"
 	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/shelf"
 )
 
 // packageVersions returns "name version" of every stanza of an index.
@@ -165,7 +166,7 @@ func checkState(t *testing.T, root string, s *state) {
 			t.Fatal(err)
 		}
 		name := filepath.Join(root, string(e.field("Filename")))
-		if err := sameContent(name, ashlar.File{Name: name, Digest: digest}); err != nil {
+		if err := shelf.SameContent(name, ashlar.File{Name: name, Digest: digest}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -313,7 +314,7 @@ func TestKeep(t *testing.T) {
 	if _, err := r.Publish(context.Background(), ashlar.Community, "bookworm", []SourceSet{set}, day); err != nil {
 		t.Fatal(err)
 	}
-	kept, err := os.ReadFile(filepath.Join(r.Root(), SourcePath(source.Digest)))
+	kept, err := os.ReadFile(filepath.Join(r.Root(), shelf.SourcePath(source.Digest)))
 	if err != nil || string(kept) != "source" {
 		t.Errorf("kept source: %q, %v", kept, err)
 	}
@@ -321,7 +322,7 @@ func TestKeep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile(filepath.Join(r.Root(), LockPath(ashlar.Community, id)))
+	b, err := os.ReadFile(filepath.Join(r.Root(), shelf.LockPath(lockDir(ashlar.Community), id)))
 	if err != nil {
 		t.Fatal(err)
 	}

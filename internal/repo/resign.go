@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"path"
-	"slices"
 	"time"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/durable"
 	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/shelf"
 )
 
 // Resign signs every live suite again that has used up half of its validity,
@@ -49,7 +50,7 @@ func (r *Repo) resign(ctx context.Context, now time.Time, due func(Suite) bool) 
 
 // resignSuite signs a live suite again.
 func (r *Repo) resignSuite(ctx context.Context, to target, now time.Time) error {
-	return r.writing(ctx, to.tier, func(d *disk) error {
+	return r.write(ctx, to.tier, func(d *durable.Batch) error {
 		live, err := r.ownState(d, to, now)
 		if err != nil {
 			return err
@@ -57,24 +58,20 @@ func (r *Repo) resignSuite(ctx context.Context, to target, now time.Time) error 
 		if live.release == nil {
 			return fault.New(fault.NotFound, "nothing is published in suite %s of tier %s", to.suite, to.tier)
 		}
-		date := now.UTC().Truncate(time.Second)
-		if !date.After(live.release.Date) {
-			date = live.release.Date.Add(time.Second)
-		}
-		if date.After(now.Add(ahead)) {
-			return fault.New(fault.Unavailable, "the live Release is dated %s, it is %s now",
-				live.release.Date.Format(time.RFC3339), now.UTC().Format(time.RFC3339)).Fix("check the clock")
-		}
-		live.release.Date, live.release.ValidUntil = date, date.Add(r.cfg.Validity)
-		if err := d.mkdir(liveStage(to.tier)); err != nil {
+		date, err := shelf.NextDate(live.release.Date, nil, now)
+		if err != nil {
 			return err
 		}
-		listed := d.path(path.Join(snapshotDir(to.tier, live.snapshot), "dists", to.suite))
+		live.release.Date, live.release.ValidUntil = date, date.Add(r.cfg.Validity)
+		if err := d.Mkdir(liveStage(to.tier)); err != nil {
+			return err
+		}
+		listed := d.Path(path.Join(snapshotDir(to.tier, live.snapshot), "dists", to.suite))
 		release := map[string][]byte{liveStage(to.tier): encodeRelease(live.release, live.snapshot)}
 		if err := r.sign(ctx, d, listed, date, release); err != nil {
 			return err
 		}
-		if err := d.sync(); err != nil {
+		if err := d.Sync(); err != nil {
 			return err
 		}
 		if err := r.swap(d, to); err != nil {
@@ -97,13 +94,13 @@ type Suite struct {
 // Suites returns every live suite, sorted by tier and name, as its InRelease says
 // it is: no signature is checked.
 func (r *Repo) Suites() ([]Suite, error) {
-	tiers, err := names(path.Join(r.cfg.Root, "deb"))
+	tiers, err := shelf.Folders(path.Join(r.cfg.Root, "deb"))
 	if err != nil {
 		return nil, err
 	}
 	var list []Suite
 	for _, tier := range tiers {
-		suites, err := names(path.Join(r.cfg.Root, tierDir(ashlar.Tier(tier)), "dists"))
+		suites, err := shelf.Folders(path.Join(r.cfg.Root, tierDir(ashlar.Tier(tier)), "dists"))
 		if err != nil {
 			return nil, err
 		}
@@ -129,7 +126,7 @@ func (r *Repo) Snapshots(tier ashlar.Tier) ([]string, error) {
 	if err := checkNames(tier, "any"); err != nil {
 		return nil, err
 	}
-	return snapshotIDs(path.Join(r.cfg.Root, tierDir(tier), "snapshot"))
+	return shelf.SnapshotIDs(path.Join(r.cfg.Root, tierDir(tier), "snapshot"))
 }
 
 // SnapshotAt returns the id of the newest snapshot of a tier that is not younger
@@ -139,12 +136,5 @@ func (r *Repo) SnapshotAt(tier ashlar.Tier, id string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	at, exact := slices.BinarySearch(ids, id)
-	switch {
-	case exact:
-		return id, nil
-	case at == 0:
-		return "", fault.New(fault.NotFound, "tier %s has no snapshot from %s or before", tier, id)
-	}
-	return ids[at-1], nil
+	return shelf.SnapshotAt(ids, id)
 }

@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"context"
 	"crypto/md5" // the format identifies descriptions by it; nothing is trusted because of it
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -16,13 +15,13 @@ import (
 	"github.com/ashlar-project/ashlar/internal/blob"
 	"github.com/ashlar-project/ashlar/internal/deb"
 	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/shelf"
 )
 
 // Bounds on what one binary package may put into an index.
 const (
 	maxPlaces   = 1 << 20
 	maxPathSize = 4096
-	smallFile   = 1 << 20 // bytes; read at once
 )
 
 // A binaryPackage is what the indexes say of one binary package.
@@ -37,57 +36,10 @@ type binaryPackage struct {
 // translationKey identifies a long description.
 func translationKey(e entry) string { return string(e.name) + " " + string(e.field("Description-md5")) }
 
-// openVerified opens a blob and checks that its content has the digest and size
-// that the file claims.
-func openVerified(ctx context.Context, blobs Blobs, f ashlar.File) (blob.Blob, error) {
-	b, err := blobs.Open(ctx, f.Digest)
-	if err != nil {
-		return nil, err
-	}
-	if b.Size() > smallFile {
-		h := sha256.New()
-		n, err := io.Copy(h, io.NewSectionReader(b, 0, b.Size()))
-		if err != nil {
-			b.Close()
-			return nil, err
-		}
-		return checked(b, f, n, h.Sum(nil))
-	}
-	all := make([]byte, b.Size())
-	if _, err := io.ReadFull(b, all); err != nil {
-		b.Close()
-		return nil, fault.New(fault.Internal, "read %s: %w", f.Name, err)
-	}
-	sum := sha256.Sum256(all)
-	small := memoryBlob{Reader: strings.NewReader(string(all)), Closer: b}
-	return checked(small, f, int64(len(all)), sum[:])
-}
-
-// A memoryBlob is a blob that was read into memory.
-type memoryBlob struct {
-	*strings.Reader
-	io.Closer
-}
-
-func checked(b blob.Blob, f ashlar.File, size int64, sum []byte) (blob.Blob, error) {
-	got := ashlar.File{Digest: ashlar.Digest("sha256:" + hex.EncodeToString(sum)), Size: size}
-	if got.Size != f.Size || got.Digest != f.Digest {
-		b.Close()
-		return nil, damagedStore(f, got)
-	}
-	return b, nil
-}
-
-// damagedStore says that a file of the blob store is not what its name says.
-func damagedStore(want, got ashlar.File) error {
-	return fault.New(fault.Denied, "stored content has %d bytes and digest %s, wanted %s",
-		got.Size, got.Digest, want.Digest).At(want.Name, 0).Fix("the store is damaged: build the package again")
-}
-
 // scanDeb reads what the indexes need out of a .deb or .udeb that will lie in
 // the pool's folder dir.
-func scanDeb(ctx context.Context, blobs Blobs, f ashlar.File, dir string) (*binaryPackage, error) {
-	content, err := openVerified(ctx, blobs, f)
+func scanDeb(ctx context.Context, blobs shelf.Blobs, f ashlar.File, dir string) (*binaryPackage, error) {
+	content, err := shelf.OpenVerified(ctx, blobs, f)
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/ashlar-project/ashlar/internal/deb"
 	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/pgp"
+	"github.com/ashlar-project/ashlar/internal/shelf"
 )
 
 // A SourceSet is everything that the build of one source package made for one
@@ -49,16 +50,13 @@ type set struct {
 
 const maxControlFile = 4 << 20 // bytes of a .dsc or .changes
 
-var (
-	fileForm  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+.~_:=@%,-]{0,254}$`)
-	suiteForm = regexp.MustCompile(`^[a-z0-9][a-z0-9.+-]{0,63}$`)
-)
+var fileForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+.~_:=@%,-]{0,254}$`)
 
 // readSets reads the source sets, several at a time.
-func readSets(ctx context.Context, blobs Blobs, sets []SourceSet) ([]*set, error) {
+func readSets(ctx context.Context, blobs shelf.Blobs, sets []SourceSet) ([]*set, error) {
 	loaded := make([]*set, len(sets))
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(workers())
+	g.SetLimit(shelf.Workers())
 	for i, s := range sets {
 		g.Go(func() error {
 			var err error
@@ -97,7 +95,7 @@ func onePerSource(sets []*set) error {
 }
 
 // readSet reads one source set and checks that it is whole.
-func readSet(ctx context.Context, blobs Blobs, from SourceSet) (*set, error) {
+func readSet(ctx context.Context, blobs shelf.Blobs, from SourceSet) (*set, error) {
 	s := &set{SourceSet: from}
 	files := map[string]ashlar.File{}
 	var changesName string
@@ -140,12 +138,12 @@ func readSet(ctx context.Context, blobs Blobs, from SourceSet) (*set, error) {
 }
 
 // readRest checks the content of the files that nothing else reads.
-func (s *set) readRest(ctx context.Context, blobs Blobs) error {
+func (s *set) readRest(ctx context.Context, blobs shelf.Blobs) error {
 	for i, f := range slices.Concat(s.Files, s.Bundles) {
 		if i < len(s.Files) && isBinary(f.Name) {
 			continue // readBinaries does it
 		}
-		b, err := openVerified(ctx, blobs, f)
+		b, err := shelf.OpenVerified(ctx, blobs, f)
 		if err != nil {
 			return err
 		}
@@ -155,7 +153,7 @@ func (s *set) readRest(ctx context.Context, blobs Blobs) error {
 }
 
 // readControl reads a control file, with or without a signature around it.
-func readControl(ctx context.Context, blobs Blobs, f ashlar.File) (deb.Paragraph, error) {
+func readControl(ctx context.Context, blobs shelf.Blobs, f ashlar.File) (deb.Paragraph, error) {
 	b, err := readSmall(ctx, blobs, f)
 	if err != nil {
 		return deb.Paragraph{}, err
@@ -171,11 +169,11 @@ func readControl(ctx context.Context, blobs Blobs, f ashlar.File) (deb.Paragraph
 	return p, nil
 }
 
-func readSmall(ctx context.Context, blobs Blobs, f ashlar.File) ([]byte, error) {
+func readSmall(ctx context.Context, blobs shelf.Blobs, f ashlar.File) ([]byte, error) {
 	if f.Size > maxControlFile {
 		return nil, fault.New(fault.Invalid, "%d bytes, at most %d are read", f.Size, maxControlFile).At(f.Name, 0)
 	}
-	b, err := openVerified(ctx, blobs, f)
+	b, err := shelf.OpenVerified(ctx, blobs, f)
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +211,7 @@ func poolDir(source string) string {
 // readSource reads the .dsc and makes its stanza of Sources. It checks that the
 // files of the source are there, and every binary package that the .dsc wants
 // for the architecture.
-func (s *set) readSource(ctx context.Context, blobs Blobs, changes deb.Paragraph) error {
+func (s *set) readSource(ctx context.Context, blobs shelf.Blobs, changes deb.Paragraph) error {
 	i := slices.IndexFunc(s.Files, func(f ashlar.File) bool { return path.Ext(f.Name) == ".dsc" })
 	if i < 0 {
 		return nil // Publish checks that it was published before
@@ -359,7 +357,7 @@ func (s *set) complete(changes deb.Paragraph, file string, files map[string]ashl
 
 // readBinaries scans the binary packages and checks that they are of this
 // source.
-func (s *set) readBinaries(ctx context.Context, blobs Blobs) error {
+func (s *set) readBinaries(ctx context.Context, blobs shelf.Blobs) error {
 	for _, f := range s.Files {
 		if !isBinary(f.Name) {
 			continue

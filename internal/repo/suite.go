@@ -16,9 +16,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/compress"
 	"github.com/ashlar-project/ashlar/internal/deb"
+	"github.com/ashlar-project/ashlar/internal/durable"
 	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/pgp"
+	"github.com/ashlar-project/ashlar/internal/shelf"
 )
 
 // snapshotField is the field of a Release of ours that names the snapshot with
@@ -59,8 +62,8 @@ func readInRelease(dir string) ([]byte, error) {
 // with a new signature. The InRelease must be one that a key of the repository
 // signed, for this suite and tier, and no older than what was published last; it
 // may have expired. Else the error is fault.Denied.
-func (r *Repo) ownState(d *disk, to target, now time.Time) (*state, error) {
-	dir := d.path(distDir(to.tier, to.suite))
+func (r *Repo) ownState(d *durable.Batch, to target, now time.Time) (*state, error) {
+	dir := d.Path(distDir(to.tier, to.suite))
 	b, err := readInRelease(dir)
 	if err != nil {
 		return nil, err
@@ -94,21 +97,16 @@ func parseState(dir string, b []byte) (*state, error) {
 	name := path.Join(dir, "InRelease")
 	plain, signed, err := pgp.Unwrap(b)
 	if err != nil || !signed {
-		return nil, damaged(name, "it is not a clear-signed file: %w", err)
+		return nil, shelf.Damaged(name, "it is not a clear-signed file: %w", err)
 	}
 	if s.release, err = deb.ParseRelease(plain); err != nil {
-		return nil, damaged(name, "%w", err)
+		return nil, shelf.Damaged(name, "%w", err)
 	}
 	s.snapshot = string(deb.StanzaField(plain, snapshotField))
-	if !isSnapshotID(s.snapshot) {
-		return nil, damaged(name, "%s %q is not the id of a snapshot", snapshotField, s.snapshot)
+	if !shelf.IsSnapshotID(s.snapshot) {
+		return nil, shelf.Damaged(name, "%s %q is not the id of a snapshot", snapshotField, s.snapshot)
 	}
 	return s, nil
-}
-
-func damaged(file, format string, args ...any) error {
-	return fault.New(fault.Internal, format, args...).At(file, 0).
-		Fix("the repository was changed by something else; put it back from a backup, or the folder of a suite from its newest snapshot")
 }
 
 // file returns the digest and size of an index as the Release lists it.
@@ -131,14 +129,14 @@ func (s *state) read(name string) ([]byte, error) {
 	}
 	at := path.Join(s.dir, byHash(f))
 	if f.Size > maxIndex {
-		return nil, damaged(at, "an index of %d bytes, at most %d are read", f.Size, int64(maxIndex))
+		return nil, shelf.Damaged(at, "an index of %d bytes, at most %d are read", f.Size, int64(maxIndex))
 	}
 	b, err := os.ReadFile(at)
 	if err != nil {
-		return nil, damaged(at, "%w", err)
+		return nil, shelf.Damaged(at, "%w", err)
 	}
 	if sum := sha256.Sum256(b); hex.EncodeToString(sum[:]) != f.Digest.Hex() {
-		return nil, damaged(at, "the content of the index does not have the digest that the InRelease lists")
+		return nil, shelf.Damaged(at, "the content of the index does not have the digest that the InRelease lists")
 	}
 	return b, nil
 }
@@ -151,7 +149,7 @@ func (s *state) load() error {
 	list := s.release.Files
 	content := make([][]byte, len(list))
 	var g errgroup.Group
-	g.SetLimit(workers())
+	g.SetLimit(shelf.Workers())
 	for i, f := range list {
 		g.Go(func() (err error) {
 			content[i], err = s.read(f.Name)
@@ -205,8 +203,8 @@ type rendered struct {
 
 // render compresses an index into all its forms and takes over what it can from
 // the forms that the state has. An index that did not change gives nothing.
-func (s *state) render(name string, t *text) ([]rendered, error) {
-	out := []rendered{newRendered(name, t.plain)}
+func (s *state) render(name string, t *compress.Text) ([]rendered, error) {
+	out := []rendered{newRendered(name, t.Plain)}
 	if f, ok := s.file(name); ok && f == out[0].File {
 		return nil, nil
 	}
@@ -215,11 +213,11 @@ func (s *state) render(name string, t *text) ([]rendered, error) {
 		if err != nil {
 			return nil, err
 		}
-		compress := gzipText
+		pack := gzipText
 		if form == ".xz" {
-			compress = xzText
+			pack = xzText
 		}
-		data, err := compress(t, old)
+		data, err := pack(t, old)
 		if err != nil {
 			return nil, err
 		}
@@ -229,11 +227,11 @@ func (s *state) render(name string, t *text) ([]rendered, error) {
 }
 
 // renderAll renders several indexes at a time.
-func (s *state) renderAll(texts map[string]*text) ([]rendered, error) {
+func (s *state) renderAll(texts map[string]*compress.Text) ([]rendered, error) {
 	indexes := slices.Sorted(maps.Keys(texts))
 	parts := make([][]rendered, len(indexes))
 	var g errgroup.Group
-	g.SetLimit(workers())
+	g.SetLimit(shelf.Workers())
 	for i, name := range indexes {
 		g.Go(func() (err error) {
 			parts[i], err = s.render(name, texts[name])
@@ -256,48 +254,4 @@ func liveSources(sources []byte) map[string]string {
 		live[string(e.name)] = string(e.field("Version"))
 	}
 	return live
-}
-
-// names returns the suites or tiers below a folder: what has an ordinary name
-// and is a folder.
-func names(dir string) ([]string, error) {
-	list, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var found []string
-	for _, e := range list {
-		if e.IsDir() && suiteForm.MatchString(e.Name()) {
-			found = append(found, e.Name())
-		}
-	}
-	slices.Sort(found)
-	return found, nil
-}
-
-// snapshotIDs returns the ids of the snapshots in a folder, oldest first.
-func snapshotIDs(dir string) ([]string, error) {
-	list, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var ids []string
-	for _, e := range list {
-		if isSnapshotID(e.Name()) {
-			ids = append(ids, e.Name())
-		}
-	}
-	slices.Sort(ids)
-	return ids, nil
-}
-
-func isSnapshotID(s string) bool {
-	t, err := time.Parse(snapshotTime, s)
-	return err == nil && t.Format(snapshotTime) == s
 }

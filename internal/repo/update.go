@@ -8,8 +8,10 @@ import (
 	"strings"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/compress"
 	"github.com/ashlar-project/ashlar/internal/deb"
 	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/shelf"
 )
 
 // An update is a new state of a suite in the making: the indexes of the state
@@ -19,9 +21,9 @@ type update struct {
 	arches []ashlar.Arch
 	sets   map[string][]*set // by source name
 
-	sources  *text
-	packages map[ashlar.Arch]*text
-	udebs    map[ashlar.Arch]*text
+	sources  *compress.Text
+	packages map[ashlar.Arch]*compress.Text
+	udebs    map[ashlar.Arch]*compress.Text
 
 	gone      map[ashlar.Arch]map[string]bool // packages whose files leave Contents
 	described map[string]bool                 // long descriptions that may have lost their last user
@@ -37,7 +39,7 @@ func newUpdate(before *state, sets []*set) (*update, error) {
 		}
 	}
 	for _, s := range sets {
-		if !suiteForm.MatchString(string(s.Arch)) || s.Arch == all {
+		if shelf.CheckWord("an architecture", string(s.Arch)) != nil || s.Arch == all {
 			return nil, fault.New(fault.Invalid, "source set %s %s is for %q, which is not an architecture", s.name, s.version, string(s.Arch))
 		}
 		u.arches = append(u.arches, s.Arch)
@@ -61,7 +63,7 @@ func newUpdate(before *state, sets []*set) (*update, error) {
 
 // init makes the maps.
 func (u *update) init() {
-	u.packages, u.udebs = map[ashlar.Arch]*text{}, map[ashlar.Arch]*text{}
+	u.packages, u.udebs = map[ashlar.Arch]*compress.Text{}, map[ashlar.Arch]*compress.Text{}
 	u.gone, u.described = map[ashlar.Arch]map[string]bool{all: {}}, map[string]bool{}
 	for _, a := range u.arches {
 		u.gone[a] = map[string]bool{}
@@ -132,7 +134,7 @@ func (u *update) build() ([]rendered, error) {
 	texts[sourcesIndex] = u.sources
 	for _, a := range u.arches {
 		texts[packagesIndex(a)] = u.packages[a]
-		if _, had := u.before.file(udebIndex(a)); had || len(u.udebs[a].plain) > 0 {
+		if _, had := u.before.file(udebIndex(a)); had || len(u.udebs[a].Plain) > 0 {
 			texts[udebIndex(a)] = u.udebs[a]
 		}
 	}
@@ -170,13 +172,13 @@ func (u *update) oldBinaries(name string, arch ashlar.Arch) ([]byte, error) {
 		plain, err := u.before.read(from)
 		if err != nil || plain != nil {
 			native := func(e entry) bool { return string(e.field("Architecture")) != string(all) }
-			return merge(plain, native, nil).plain, err
+			return merge(plain, native, nil).Plain, err
 		}
 	}
 	return nil, nil
 }
 
-func (u *update) mergeBinaries(plain []byte, arch ashlar.Arch, udeb bool) (*text, error) {
+func (u *update) mergeBinaries(plain []byte, arch ashlar.Arch, udeb bool) (*compress.Text, error) {
 	var added []entry
 	owner := map[string]string{}
 	for name, sets := range u.sets {
@@ -246,8 +248,8 @@ func (u *update) forget(e entry, arch ashlar.Arch, udeb bool) {
 
 // dependents makes the indexes that follow from the packages: Translation-en and
 // Contents.
-func (u *update) dependents() (map[string]*text, error) {
-	texts := map[string]*text{}
+func (u *update) dependents() (map[string]*compress.Text, error) {
+	texts := map[string]*compress.Text{}
 	places := map[ashlar.Arch][]place{}
 	var described []entry
 	for _, sets := range u.sets {
@@ -283,7 +285,7 @@ func (u *update) keepUsed() {
 		return
 	}
 	for _, t := range u.packages {
-		for e := range entries(t.plain) {
+		for e := range entries(t.Plain) {
 			delete(u.described, translationKey(e))
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"hash/crc32"
 
 	"github.com/ulikunitz/xz/lzma"
+
+	"github.com/ashlar-project/ashlar/internal/compress"
 )
 
 // An xz file of ours is one stream with one block for each chunk of its text.
@@ -33,18 +35,18 @@ var errNotOurs = errors.New("not an xz file of this program")
 
 // xzText compresses the text and takes over what it can from old, the same
 // form of the text before.
-func xzText(t *text, old []byte) ([]byte, error) {
+func xzText(t *compress.Text, old []byte) ([]byte, error) {
 	known, err := xzBlocks(old)
 	if err != nil {
 		known = nil // whoever made it, it is no use
 	}
-	blocks, err := t.compress(known, xzBlock)
+	blocks, err := t.Compress(known, xzBlock)
 	if err != nil {
 		return nil, err
 	}
 	file := append(append([]byte{}, xzMagic...), withCRC(xzFlags)...)
 	index := binary.AppendUvarint([]byte{0}, uint64(len(blocks)))
-	for i, chunk := range t.chunks() {
+	for i, chunk := range t.Chunks() {
 		file = append(file, blocks[i]...)
 		index = binary.AppendUvarint(index, xzUnpadded(blocks[i]))
 		index = binary.AppendUvarint(index, uint64(len(chunk)))

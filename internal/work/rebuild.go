@@ -10,8 +10,8 @@ import (
 	"github.com/ashlar-project/ashlar/internal/blob"
 	"github.com/ashlar-project/ashlar/internal/build"
 	"github.com/ashlar-project/ashlar/internal/fault"
-	"github.com/ashlar-project/ashlar/internal/repo"
 	"github.com/ashlar-project/ashlar/internal/resolve"
+	"github.com/ashlar-project/ashlar/internal/shelf"
 	"github.com/ashlar-project/ashlar/internal/source"
 )
 
@@ -87,7 +87,7 @@ func (s *Shop) gather(ctx context.Context, lock *ashlar.Lock, definition, from s
 			if _, err := s.Store.Stat(ctx, m.Digest); err == nil {
 				continue
 			}
-			uri := strings.TrimSuffix(from, "/") + "/" + repo.SourcePath(m.Digest)
+			uri := strings.TrimSuffix(from, "/") + "/" + shelf.SourcePath(m.Digest)
 			if _, err := s.Fetcher.Fetch(ctx, source.Request{URI: uri, Name: m.Name, Digest: m.Digest, Size: m.Size}); err != nil && !fault.Is(err, fault.NotFound) {
 				return err
 			}

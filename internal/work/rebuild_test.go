@@ -11,8 +11,8 @@ import (
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/attest"
 	"github.com/ashlar-project/ashlar/internal/fault"
-	"github.com/ashlar-project/ashlar/internal/repo"
 	"github.com/ashlar-project/ashlar/internal/resolve"
+	"github.com/ashlar-project/ashlar/internal/shelf"
 )
 
 // TestReplanIncludes plans again, from a provenance and what a repository keeps,
@@ -30,7 +30,7 @@ func TestReplanIncludes(t *testing.T) {
 	}}
 	published := t.TempDir()
 	for _, content := range []string{text, steps} {
-		file := filepath.Join(published, repo.SourcePath(ashlar.DigestOf([]byte(content))))
+		file := filepath.Join(published, shelf.SourcePath(ashlar.DigestOf([]byte(content))))
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			t.Fatal(err)
 		}
