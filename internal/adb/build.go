@@ -16,6 +16,7 @@ type Builder struct {
 	buf   []byte
 	table []written // open addressing by hash; empty where size is 0
 	count int
+	moved int  // how often a shared piece got a better aligned place
 	over  bool // it grew too large; nothing is written any more
 }
 
@@ -58,6 +59,7 @@ func (b *Builder) share(end, start, n int) int {
 			return int(e.at)
 		}
 		e.at = uint32(start) // the better aligned one serves more
+		b.moved++
 		return start
 	}
 	b.table[i] = written{hash: hash, at: uint32(start), size: uint32(len(data))}

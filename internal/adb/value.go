@@ -107,6 +107,10 @@ func (d *Decoder) Root() Object {
 	return d.node(Value(binary.LittleEndian.Uint32(d.payload[4:])), int64(len(d.payload)))
 }
 
+// Object returns an object or array of the payload, whose value is known from
+// making it.
+func (d *Decoder) Object(v Value) Object { return d.node(v, int64(len(d.payload))) }
+
 // An Object is an object or an array: slots with numbers from 1. The zero Object
 // and one that is not there have none.
 type Object struct {

@@ -164,8 +164,8 @@ func (g *gzipWriter) Close() error {
 	return g.err
 }
 
-// compress returns one gzip member with the content b.
-func compress(b []byte, workers int) []byte {
+// gzipMember returns one gzip member with the content b.
+func gzipMember(b []byte, workers int) []byte {
 	var out bytes.Buffer
 	g := newGzipWriter(&out, workers)
 	_, _ = g.Write(b)

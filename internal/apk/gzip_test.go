@@ -31,9 +31,9 @@ func mixed(size int) []byte {
 func TestGzipWriter(t *testing.T) {
 	for _, size := range []int{0, 1, flushSize, flushSize + 1, chunkSize - 1, chunkSize, chunkSize + 1, 3*chunkSize + 17} {
 		plain := mixed(size)
-		one := compress(plain, 1)
+		one := gzipMember(plain, 1)
 		for _, workers := range []int{2, 3, 16, 0} {
-			if !bytes.Equal(compress(plain, workers), one) {
+			if !bytes.Equal(gzipMember(plain, workers), one) {
 				t.Errorf("%d bytes: the output of %d workers is another one", size, workers)
 			}
 		}
@@ -67,7 +67,7 @@ func TestGzipWriter(t *testing.T) {
 // The bytes of packages that were published must come out again of the same
 // input. If a new version of the compressor breaks this, say so in its commit.
 func TestGzipStaysTheSame(t *testing.T) {
-	sum := sha256.Sum256(compress(mixed(1<<20), 2))
+	sum := sha256.Sum256(gzipMember(mixed(1<<20), 2))
 	golden(t, "gzip.sha256", []byte(hex.EncodeToString(sum[:])+"\n"))
 }
 
@@ -92,14 +92,14 @@ func TestGzipWriterError(t *testing.T) {
 			t.Errorf("room for %d: %v, %v", left, err, err2)
 		}
 	}
-	if !bytes.Equal(compress(plain, 2), compress(plain, 1)) {
+	if !bytes.Equal(gzipMember(plain, 2), gzipMember(plain, 1)) {
 		t.Error("errors leave something behind")
 	}
 }
 
 // However its reader hands out bytes, a source finds where members end.
 func TestSource(t *testing.T) {
-	parts := [][]byte{compress([]byte("signature"), 1), compress(mixed(300_000), 1), compress(nil, 1), compress(mixed(30_000), 1)}
+	parts := [][]byte{gzipMember([]byte("signature"), 1), gzipMember(mixed(300_000), 1), gzipMember(nil, 1), gzipMember(mixed(30_000), 1)}
 	all := bytes.Join(parts, nil)
 	for name, wrap := range map[string]func(io.Reader) io.Reader{
 		"all": func(r io.Reader) io.Reader { return r }, "half": iotest.HalfReader, "one byte": iotest.OneByteReader, "with the end": iotest.DataErrReader,
@@ -129,7 +129,7 @@ func TestSource(t *testing.T) {
 
 func TestSourceErrors(t *testing.T) {
 	lost := errors.New("connection lost")
-	packed := compress(mixed(100_000), 1)
+	packed := gzipMember(mixed(100_000), 1)
 	for _, c := range []struct {
 		name string
 		r    io.Reader
@@ -140,7 +140,7 @@ func TestSourceErrors(t *testing.T) {
 		{"cut in the trailer", bytes.NewReader(packed[:len(packed)-3]), "cut short"},
 		{"no gzip", bytes.NewReader(make([]byte, 100)), "malformed"},
 		{"changed", bytes.NewReader(append(packed[:len(packed)-8:len(packed)-8], make([]byte, 8)...)), "malformed"},
-		{"too large", bytes.NewReader(compress(make([]byte, 200_000), 1)), "more than 100000 bytes"},
+		{"too large", bytes.NewReader(gzipMember(make([]byte, 200_000), 1)), "more than 100000 bytes"},
 	} {
 		s := openSource(c.r)
 		_, err := s.readMember(100_000)

@@ -121,7 +121,7 @@ func signDigest(digest []byte, signers []Signer) ([]byte, error) {
 		tar = append(tar, sig...)
 		tar = append(tar, make([]byte, -len(sig)&(tarBlock-1))...)
 	}
-	return compress(tar, 1), nil
+	return gzipMember(tar, 1), nil
 }
 
 // checkSigners wants at least one signer, all of them good.

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"io"
 
+	"github.com/ashlar-project/ashlar/internal/compress"
 	"github.com/ashlar-project/ashlar/internal/fault"
 )
 
@@ -31,33 +32,28 @@ func (x *Index) EncodeV2(buildTime int64, workers int, signers ...Signer) ([]byt
 	if err := x.check(sorted); err != nil {
 		return nil, err
 	}
-	if buildTime < 0 || buildTime > maxTarOctal {
-		return nil, invalid("the time of the index is out of range")
+	t := &compress.Text{Plain: make([]byte, 0, 512*len(sorted)), Workers: workers}
+	var text []byte
+	for _, e := range sorted {
+		text = e.AppendTo(text[:0])
+		t.Add([]byte(e.Name), text)
 	}
-	var packed bytes.Buffer
-	gz := newGzipWriter(&packed, workers)
-	file := func(name string, content []byte) {
-		e := Entry{Path: name, Mode: 0o644, User: "root", Group: "root", Size: int64(len(content)), ModTime: buildTime}
-		_, _ = gz.Write(appendHeader(nil, &e, false))
-		_, _ = gz.Write(content)
-		_, _ = gz.Write(make([]byte, -len(content)&(tarBlock-1)))
+	packed, err := packV2Index(x.Description, t, buildTime, nil)
+	if err != nil || len(signers) == 0 {
+		return packed, err
 	}
-	if x.Description != "" {
-		file(descriptionName, []byte(x.Description))
-	}
-	file(indexName, encode(sorted))
-	_, _ = gz.Write(make([]byte, 2*tarBlock))
-	if err := gz.Close(); err != nil {
-		return nil, err
-	}
-	if len(signers) == 0 {
-		return packed.Bytes(), nil
-	}
-	signatures, err := sign(packed.Bytes(), signers)
+	signatures, err := sign(packed, signers)
+	return append(signatures, packed...), err
+}
+
+// VerifyV2Index checks that an APKINDEX.tar.gz is signed by a key of the keyring,
+// and no more of it. If it is not, the error is fault.Denied.
+func VerifyV2Index(b []byte, keys Keyring) error {
+	_, err := (&V2Index{}).verify(b, keys)
 	if err != nil {
-		return nil, err
+		return notIndex(err)
 	}
-	return append(signatures, packed.Bytes()...), nil
+	return nil
 }
 
 // A V2Index is an index as it was read.
@@ -67,6 +63,8 @@ type V2Index struct {
 	// SignedBy is the name of the key whose signature holds, "" if ParseV2Index
 	// was given no keyring.
 	SignedBy string
+
+	text []byte // of the file APKINDEX
 }
 
 // ParseV2Index reads an APKINDEX.tar.gz. With a keyring, even an empty one, it
@@ -75,31 +73,52 @@ type V2Index struct {
 // fault.Invalid.
 func ParseV2Index(b []byte, keys Keyring) (*V2Index, error) {
 	x, err := parseV2Index(b, keys)
-	switch {
-	case err == nil:
-		return x, nil
-	case fault.Is(err, fault.Invalid):
-		return nil, fault.Within(err, "not a well-formed APKINDEX.tar.gz")
+	if err != nil {
+		return nil, notIndex(err)
 	}
-	return nil, fault.Within(err, "index")
+	return x, nil
+}
+
+// notIndex says that the file is no good index.
+func notIndex(err error) error {
+	if fault.Is(err, fault.Invalid) {
+		return fault.Within(err, "not a well-formed APKINDEX.tar.gz")
+	}
+	return fault.Within(err, "index")
 }
 
 func parseV2Index(b []byte, keys Keyring) (*V2Index, error) {
+	x := &V2Index{}
+	if _, err := x.open(b, keys); err != nil {
+		return nil, err
+	}
+	var err error
+	x.Entries, err = ParseIndex(x.text)
+	return x, err
+}
+
+// verify reads the signatures, checks them unless keys is nil, and returns what is
+// signed.
+func (x *V2Index) verify(b []byte, keys Keyring) (signed []byte, err error) {
 	if len(b) > maxPackedIndex {
 		return nil, invalid("more than %d bytes", maxPackedIndex)
 	}
-	x, signed, err := parseHead(b)
-	if err != nil {
-		return nil, err
+	if x.Signatures, signed, err = parseHead(b); err != nil || keys == nil {
+		return signed, err
 	}
-	if keys != nil {
-		if x.SignedBy, err = keys.verify(x.Signatures, func(h crypto.Hash) []byte {
-			sum := h.New()
-			sum.Write(signed)
-			return sum.Sum(nil)
-		}); err != nil {
-			return nil, err
-		}
+	x.SignedBy, err = keys.verify(x.Signatures, func(h crypto.Hash) []byte {
+		sum := h.New()
+		sum.Write(signed)
+		return sum.Sum(nil)
+	})
+	return signed, err
+}
+
+// open checks signatures and form and reads all but the entries. It returns what
+// is signed.
+func (x *V2Index) open(b []byte, keys Keyring) (signed []byte, err error) {
+	if signed, err = x.verify(b, keys); err != nil {
+		return nil, err
 	}
 	src := openSource(bytes.NewReader(signed))
 	defer src.release()
@@ -116,12 +135,12 @@ func parseV2Index(b []byte, keys Keyring) (*V2Index, error) {
 	case more:
 		return nil, invalid("something follows the index")
 	}
-	return x, nil
+	return signed, nil
 }
 
 // parseHead reads the signatures, if the first member holds them, and returns
 // what they sign.
-func parseHead(b []byte) (*V2Index, []byte, error) {
+func parseHead(b []byte) (signatures []Signature, signed []byte, err error) {
 	src := openSource(bytes.NewReader(b))
 	defer src.release()
 	if err := src.open(); err != nil {
@@ -131,15 +150,14 @@ func parseHead(b []byte) (*V2Index, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	x := &V2Index{}
 	switch {
 	case !isSignaturePart(head):
-		return x, b, nil
+		return nil, b, nil
 	case len(head) > maxSignaturePart:
 		return nil, nil, invalid("signature part: too large")
 	}
-	x.Signatures, err = parseSignatures(head)
-	return x, b[src.end():], err
+	signatures, err = parseSignatures(head)
+	return signatures, b[src.end():], err
 }
 
 // parseTar reads DESCRIPTION and APKINDEX.
@@ -169,7 +187,7 @@ func (x *V2Index) parseTar(r io.Reader) error {
 			}
 			x.Description = string(b)
 		case indexName:
-			if x.Entries, err = readEntries(&t, e.Size); err != nil {
+			if x.text, err = readText(&t, e.Size); err != nil {
 				return err
 			}
 		default:
@@ -185,15 +203,13 @@ func (x *V2Index) parseTar(r io.Reader) error {
 	return nil
 }
 
-// readEntries reads the file APKINDEX of the given size.
-func readEntries(r io.Reader, size int64) ([]IndexEntry, error) {
+// readText reads the file APKINDEX of the given size.
+func readText(r io.Reader, size int64) ([]byte, error) {
 	if size > maxPlainIndex {
 		return nil, invalid("%s is larger than %d bytes", indexName, maxPlainIndex)
 	}
 	var b bytes.Buffer
 	b.Grow(int(min(size, 32<<20)) + bytes.MinRead)
-	if _, err := b.ReadFrom(r); err != nil {
-		return nil, err
-	}
-	return ParseIndex(b.Bytes())
+	_, err := b.ReadFrom(r)
+	return b.Bytes(), err
 }

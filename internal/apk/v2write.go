@@ -299,7 +299,7 @@ func (c *V2Control) Encode() ([]byte, Info, error) {
 			add("."+slot.name, 0o755, *slot.data)
 		}
 	}
-	return compress(tar, 1), info, nil
+	return gzipMember(tar, 1), info, nil
 }
 
 // check checks what can be checked before the files are packed.
@@ -317,31 +317,4 @@ func (c *V2Control) check() error {
 		return fault.Within(err, "package %s", c.Info.Name)
 	}
 	return nil
-}
-
-// SignV2 reads a package of the given size in bytes, checks all of it as Walk
-// does, and writes it to w with signatures by the signers in place of those that
-// it has. The signatures are made of what was read and checked, not of anything
-// that the caller says. Errors of form are fault.Invalid, and fault.Denied if a
-// digest in it does not hold.
-func SignV2(w io.Writer, r io.ReaderAt, size int64, signers ...Signer) error {
-	p, err := OpenV2(io.NewSectionReader(r, 0, size), nil)
-	if err != nil {
-		return err
-	}
-	if err := p.Walk(func(*Entry, io.Reader) error { return nil }); err != nil {
-		return err
-	}
-	if err := p.Info.Check(); err != nil {
-		return err
-	}
-	part, err := signDigest(p.ControlSHA256[:], signers)
-	if err != nil {
-		return err
-	}
-	if _, err := w.Write(part); err != nil {
-		return err
-	}
-	_, err = io.Copy(w, io.NewSectionReader(r, p.ControlOffset, size-p.ControlOffset))
-	return err
 }

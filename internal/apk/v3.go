@@ -112,6 +112,9 @@ const (
 	maxV3Text    = 64 << 10  // of a description or other text
 )
 
+// v3IndexLimits bound an index with its signatures.
+var v3IndexLimits = adb.Limits{Payload: maxV3Index, Total: maxV3Index + maxV3Text*4}
+
 // A V3Trust decides whether a v3 file is to be trusted, and says so to it, before
 // anything in it is looked at. Its error, or one of kind fault.Denied if it gives
 // no trust, is that of reading the file.

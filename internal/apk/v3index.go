@@ -68,7 +68,7 @@ func v3IndexEntry(i *Info, hash []byte, size int64) V3IndexEntry {
 // ReadV3Index reads an index from r to its end, if it is to be trusted. Errors of
 // form are fault.Invalid, an error of r comes back as it is.
 func ReadV3Index(r io.Reader, trust V3Trust) (*V3Index, error) {
-	f, err := openV3(r, v3SchemaIndex, adb.Limits{Payload: maxV3Index, Total: maxV3Index + maxV3Text*4}, trust)
+	f, err := openV3(r, v3SchemaIndex, v3IndexLimits, trust)
 	if err != nil {
 		return nil, err
 	}
@@ -82,23 +82,52 @@ func ReadV3Index(r io.Reader, trust V3Trust) (*V3Index, error) {
 	if err != nil {
 		return nil, inV3(err)
 	}
+	if err := v3End(f); err != nil {
+		return nil, err
+	}
+	return &x, nil
+}
+
+// v3End wants nothing to follow the signatures.
+func v3End(f *adb.File) error {
 	switch _, err := f.Next(); {
 	case err == io.EOF:
-		return &x, nil
+		return nil
 	case err != nil:
-		return nil, inV3(err)
+		return inV3(err)
 	}
-	return nil, inV3(invalid("it has data of files"))
+	return inV3(invalid("it has data of files"))
+}
+
+// VerifyV3Index checks that an index is signed by one of the keys and ends in good
+// order, and no more of it. If it is not signed the error is fault.Denied.
+func VerifyV3Index(r io.Reader, keys ...crypto.PublicKey) error {
+	f, err := openV3(r, v3SchemaIndex, v3IndexLimits, V3Signed(keys...))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return v3End(f)
+}
+
+// readV3IndexHead reads what is said of the index as a whole and returns the list
+// of packages.
+func readV3IndexHead(root adb.Object, description, spec *string) (adb.Object, error) {
+	*description, *spec = root.String(v3IndexDescription), root.String(v3IndexPkgnameSpec)
+	list := root.Object(v3IndexPackages)
+	switch {
+	case len(*description) > maxV3Text || len(*spec) > maxPath:
+		return list, invalid("its description or its pkgname-spec is too long")
+	case list.Len() > maxV3Packages:
+		return list, invalid("more than %d packages", maxV3Packages)
+	}
+	return list, nil
 }
 
 func (x *V3Index) read(root adb.Object) error {
-	x.Description, x.PkgnameSpec = root.String(v3IndexDescription), root.String(v3IndexPkgnameSpec)
-	list := root.Object(v3IndexPackages)
-	switch {
-	case len(x.Description) > maxV3Text || len(x.PkgnameSpec) > maxPath:
-		return invalid("its description or its pkgname-spec is too long")
-	case list.Len() > maxV3Packages:
-		return invalid("more than %d packages", maxV3Packages)
+	list, err := readV3IndexHead(root, &x.Description, &x.PkgnameSpec)
+	if err != nil {
+		return err
 	}
 	x.Entries = make([]V3IndexEntry, 0, min(list.Len(), 1<<16))
 	return v3Nodes(list, func(o adb.Object) error {
@@ -107,8 +136,8 @@ func (x *V3Index) read(root adb.Object) error {
 			return err
 		}
 		p := V3IndexEntry{Info: info, Hash: bytes.Clone(o.Bytes(v3Hashes)), Size: o.Int63(v3FileSize)}
-		if len(p.Hash) != sha256.Size && len(p.Hash) != len(Identity{}) {
-			return invalid("package %s: a hash of %d bytes", info.Name, len(p.Hash))
+		if err := checkV3Hash(info.Name, p.Hash); err != nil {
+			return err
 		}
 		if n := len(x.Entries); n > 0 && compareV3Entries(&x.Entries[n-1], &p) == 0 {
 			return invalid("package %s is listed twice", info.Name)
@@ -136,18 +165,11 @@ func WriteV3Index(w io.Writer, x *V3Index, c adb.Compression, signers ...crypto.
 	b := adb.NewBuilder()
 	values := make([]adb.Value, len(entries))
 	for i, p := range entries {
-		slots := newV3Info(b, &p.Info)
-		slots[v3InstalledSize] = b.Int(uint64(p.InstalledSize))
-		slots[v3FileSize] = b.Int(uint64(p.Size))
-		slots[v3Hashes] = b.Blob(p.Hash)
-		values[i] = slots.value(b)
+		values[i] = p.v3Value(b)
 	}
-	payload, err := b.Payload(b.Object(b.String(x.Description), b.Object(values...), b.String(x.PkgnameSpec)))
+	payload, err := x.payload(b, values)
 	if err != nil {
 		return err
-	}
-	if len(payload) > maxV3Index {
-		return invalid("an index of %d bytes; at most %d are allowed", len(payload), maxV3Index)
 	}
 	sigs, err := adb.Sign(v3SchemaIndex, payload, signers...)
 	if err != nil {
@@ -158,6 +180,24 @@ func WriteV3Index(w io.Writer, x *V3Index, c adb.Compression, signers ...crypto.
 		return err
 	}
 	return out.Close()
+}
+
+// v3Value returns the value of a package in an index.
+func (p *V3IndexEntry) v3Value(b *adb.Builder) adb.Value {
+	slots := newV3Info(b, &p.Info)
+	slots[v3InstalledSize] = b.Int(uint64(p.InstalledSize))
+	slots[v3FileSize] = b.Int(uint64(p.Size))
+	slots[v3Hashes] = b.Blob(p.Hash)
+	return slots.value(b)
+}
+
+// payload returns what describes an index of the packages.
+func (x *V3Index) payload(b *adb.Builder, packages []adb.Value) ([]byte, error) {
+	payload, err := b.Payload(b.Object(b.String(x.Description), b.Object(packages...), b.String(x.PkgnameSpec)))
+	if err == nil && len(payload) > maxV3Index {
+		err = invalid("an index of %d bytes; at most %d are allowed", len(payload), maxV3Index)
+	}
+	return payload, err
 }
 
 // compareV3Entries orders packages as apk does, which looks them up by halves.
@@ -204,11 +244,16 @@ func (p *V3IndexEntry) check() error {
 	if err := p.Info.Check(); err != nil {
 		return err
 	}
-	switch {
-	case len(p.Hash) != sha256.Size && len(p.Hash) != len(Identity{}):
-		return invalid("package %s: a hash of %d bytes", p.Name, len(p.Hash))
-	case p.Size <= 0:
+	if p.Size <= 0 {
 		return invalid("package %s: a file of %d bytes", p.Name, p.Size)
+	}
+	return checkV3Hash(p.Name, p.Hash)
+}
+
+// checkV3Hash wants the hash of a v3 package or the identity of a v2 one.
+func checkV3Hash(name string, hash []byte) error {
+	if len(hash) != sha256.Size && len(hash) != len(Identity{}) {
+		return invalid("package %s: a hash of %d bytes", clip(name), len(hash))
 	}
 	return nil
 }

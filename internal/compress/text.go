@@ -2,6 +2,7 @@ package compress
 
 import (
 	"bytes"
+	"cmp"
 	"hash/fnv"
 	"hash/maphash"
 	"runtime"
@@ -23,8 +24,9 @@ const (
 // its chunks begin. Add makes it longer; of a Text whose Plain is there already,
 // Mark goes through the entries. A Text without either is one chunk.
 type Text struct {
-	Plain  []byte
-	Before *Text // that it was made from, or nil
+	Plain   []byte
+	Before  *Text // that it was made from, or nil
+	Workers int   // chunks that Compress packs at a time; 0 for one per processor
 
 	at    int // where the next entry begins
 	begin int // of the last chunk
@@ -102,7 +104,7 @@ func (t *Text) Compress(old [][]byte, pack func([]byte) ([]byte, error)) ([][]by
 	}
 	parts := make([][]byte, len(chunks))
 	var g errgroup.Group
-	g.SetLimit(max(2, runtime.GOMAXPROCS(0)))
+	g.SetLimit(cmp.Or(t.Workers, runtime.GOMAXPROCS(0)))
 	for i, chunk := range chunks {
 		if old != nil && same[i] >= 0 {
 			parts[i] = old[same[i]]
