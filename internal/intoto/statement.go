@@ -25,6 +25,8 @@ const (
 	PredicateVSA        = "https://slsa.dev/verification_summary/v1"
 	PredicateTest       = "https://in-toto.io/attestation/test-result/v0.1"
 	PredicateSPDX       = "https://spdx.dev/Document"
+	PredicateAPKIndex   = "https://github.com/ashlar-project/ashlar/apk-index@v1"
+	PredicateAPKKeys    = "https://github.com/ashlar-project/ashlar/apk-keys@v1"
 )
 
 const maxSubjects = 10_000
@@ -196,4 +198,32 @@ type VSA struct {
 type Verifier struct {
 	ID      string            `json:"id"`
 	Version map[string]string `json:"version,omitempty"`
+}
+
+// An APKIndex is the predicate of Ashlar's own that says of the indexes of an apk
+// repository, which never expire and do not say whose they are, that they are the
+// newest of that repository. Who is shown others, or a statement that has expired,
+// is being kept from updates.
+type APKIndex struct {
+	Repository string    `json:"repository"` // "musl-1/community"
+	Arch       string    `json:"arch"`       // in apk's words, "x86_64"
+	Snapshot   string    `json:"snapshot"`   // id of the snapshot with the same indexes
+	Sequence   int64     `json:"sequence"`   // grows with every statement about the repository
+	Issued     time.Time `json:"issued"`     // UTC
+	Expires    time.Time `json:"expires"`    // UTC
+}
+
+// APKKeys is the predicate of Ashlar's own that lists the public keys with which
+// apk packages and indexes are signed; its subjects are their files.
+type APKKeys struct {
+	Issued time.Time `json:"issued"` // UTC
+	Keys   []APKKey  `json:"keys"`
+}
+
+// An APKKey is a public key for apk.
+type APKKey struct {
+	Name      string `json:"name"`      // of its file, also in /etc/apk/keys
+	ID        string `json:"id"`        // by which v3 files name it, in hexadecimal
+	Algorithm string `json:"algorithm"` // "RSA-4096" or "ECDSA-P256"
+	Format    string `json:"format"`    // what it signs: "v2" or "v3"
 }

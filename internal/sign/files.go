@@ -39,6 +39,7 @@ const (
 	pemEncryptedOpenPGP = "ENCRYPTED OPENPGP PRIVATE KEY"
 	maxKeyFile          = 64 << 10
 	privateMode         = fs.FileMode(0o600)
+	publicMode          = fs.FileMode(0o644)
 	groupAndOthers      = fs.FileMode(0o077)
 	passphraseRemedy    = "give the passphrase that the keys were made with"
 	makeKeysRemedy      = "make keys with: ashlar key init"
@@ -58,6 +59,7 @@ type New struct {
 	Email      string
 	Owner      Owner
 	Now        time.Time
+	APK        *APKKeys // to be stored too; see GenerateAPK
 }
 
 // Init makes keys and puts them into a folder of mode 0700, private files with
@@ -74,11 +76,14 @@ func Init(n New) (*Public, error) {
 	if err != nil {
 		return nil, err
 	}
+	if n.APK != nil {
+		keys.APK = *n.APK
+	}
 	public, err := keys.Public()
 	if err != nil {
 		return nil, err
 	}
-	attestation, err := sealAttestation(keys.Attestation.(signer).key, n.Passphrase)
+	attestation, err := sealPKCS8(keys.Attestation.(signer).key, n.Passphrase)
 	if err != nil {
 		return nil, err
 	}
@@ -90,15 +95,16 @@ func Init(n New) (*Public, error) {
 	if err := errors.Join(durable.MkdirAll(filepath.Dir(n.Dir), 0o755), durable.MkdirAll(n.Dir, 0o700)); err != nil {
 		return nil, fault.New(fault.Failed, "make the keys folder: %w", err)
 	}
-	for _, f := range []struct {
-		name string
-		data []byte
-		mode fs.FileMode
-	}{
+	files := []keyFile{
 		{AttestationKey, attestation, privateMode}, {RepositoryKey, repository, privateMode},
-		{AttestationPub, public.Attestation, 0o644}, {RepositoryPub, public.Repository, 0o644},
-	} {
-		if err := n.put(f.name, f.data, f.mode); err != nil {
+		{AttestationPub, public.Attestation, publicMode}, {RepositoryPub, public.Repository, publicMode},
+	}
+	more, err := keys.APK.files(n.Passphrase)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range append(files, more...) {
+		if err := n.put(f); err != nil {
 			return nil, err
 		}
 	}
@@ -108,9 +114,16 @@ func Init(n New) (*Public, error) {
 	return public, nil
 }
 
-func (n New) put(name string, data []byte, mode fs.FileMode) error {
-	path := filepath.Join(n.Dir, name)
-	err := durable.WriteFile(path, data, mode)
+// A keyFile is a file of a keys folder.
+type keyFile struct {
+	name string
+	data []byte
+	mode fs.FileMode
+}
+
+func (n New) put(f keyFile) error {
+	path := filepath.Join(n.Dir, f.name)
+	err := durable.WriteFile(path, f.data, f.mode)
 	if err == nil {
 		err = os.Lchown(path, n.Owner.UID, n.Owner.GID)
 	}
@@ -120,7 +133,7 @@ func (n New) put(name string, data []byte, mode fs.FileMode) error {
 	return nil
 }
 
-func sealAttestation(key crypto.Signer, passphrase []byte) ([]byte, error) {
+func sealPKCS8(key crypto.Signer, passphrase []byte) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return nil, fault.New(fault.Internal, "encode a key: %w", err)
@@ -159,8 +172,12 @@ func Open(dir string, passphrase []byte) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
+	attestation, err := parsePrivate(der, path)
+	if err != nil {
+		return nil, err
+	}
 	keys := &Keys{}
-	if keys.Attestation, err = parsePrivate(der, path); err != nil {
+	if keys.Attestation, err = NewSigner(attestation); err != nil {
 		return nil, err
 	}
 	for _, name := range []string{RepositoryKey, repositoryNext} {
@@ -180,7 +197,8 @@ func Open(dir string, passphrase []byte) (*Keys, error) {
 		}
 		keys.Repository = append(keys.Repository, key)
 	}
-	return keys, nil
+	keys.APK, err = openAPK(dir, passphrase)
+	return keys, err
 }
 
 // readKey returns the content of a private file that only its owner, the user of
@@ -233,7 +251,7 @@ func unseal(content []byte, kind string, passphrase []byte, path string) ([]byte
 	return nil, fault.New(fault.Invalid, "no private key in PEM form").At(path, 0).Fix(makeKeysRemedy)
 }
 
-func parsePrivate(der []byte, path string) (Signer, error) {
+func parsePrivate(der []byte, path string) (crypto.Signer, error) {
 	key, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "private key: %w", err).At(path, 0)
@@ -242,7 +260,7 @@ func parsePrivate(der []byte, path string) (Signer, error) {
 	if !ok {
 		return nil, fault.New(fault.Invalid, "a key of type %T cannot sign", key).At(path, 0)
 	}
-	return NewSigner(private)
+	return private, nil
 }
 
 // ReadPublic returns the public keys of a folder that Init made, without any
@@ -252,7 +270,7 @@ func ReadPublic(dir string) (*Public, error) {
 	if err == nil {
 		var repository []byte
 		if repository, err = os.ReadFile(filepath.Join(dir, RepositoryPub)); err == nil {
-			return publicOf(attestation, repository)
+			return publicOf(dir, attestation, repository)
 		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -261,7 +279,7 @@ func ReadPublic(dir string) (*Public, error) {
 	return nil, fault.New(fault.Denied, "read the public keys: %w", err)
 }
 
-func publicOf(attestation, repository []byte) (*Public, error) {
+func publicOf(dir string, attestation, repository []byte) (*Public, error) {
 	pub, err := ParsePublicKey(attestation)
 	if err != nil {
 		return nil, err
@@ -274,5 +292,6 @@ func publicOf(attestation, repository []byte) (*Public, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Public{Attestation: attestation, KeyID: id, Repository: repository, Fingerprints: ring.Fingerprints()}, nil
+	keys, err := ReadAPKPublic(dir)
+	return &Public{Attestation: attestation, KeyID: id, Repository: repository, Fingerprints: ring.Fingerprints(), APK: keys}, err
 }

@@ -79,10 +79,14 @@ type Keys struct {
 	// Repository keys sign Release files, all of them at once: while a key is
 	// being replaced there are two.
 	Repository []*pgp.Key
+	// APK keys sign packages and indexes for apk. An installation that was made
+	// without may have none.
+	APK APKKeys
 }
 
 // Generate makes new keys in memory: ECDSA P-256 for attestations and Ed25519
-// OpenPGP, in the given name and address, for repositories.
+// OpenPGP, in the given name and address, for repositories. GenerateAPK makes
+// those for apk.
 func Generate(name, email string, now time.Time) (*Keys, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -105,6 +109,8 @@ type Public struct {
 	// Fingerprints theirs in upper-case hexadecimal.
 	Repository   []byte   `json:"repository"`
 	Fingerprints []string `json:"fingerprints"`
+	// APK are the public keys for apk, sorted by name.
+	APK []APKPublic `json:"apk,omitempty"`
 	// Separate is true if the process that holds the keys has a user of its own,
 	// and another one made the pipe to it. Then neither a build step nor a builder
 	// who is not root can read them.
@@ -130,7 +136,8 @@ func (k *Keys) Public() (*Public, error) {
 		p.Repository = append(p.Repository, armoured...)
 		p.Fingerprints = append(p.Fingerprints, key.Fingerprint())
 	}
-	return p, nil
+	p.APK, err = k.APK.public()
+	return p, err
 }
 
 // ParsePublicKey reads a public key in PEM, as Init and cosign write it.

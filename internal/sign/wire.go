@@ -31,7 +31,7 @@ type Session struct {
 // Serving says what a signer serves.
 type Serving struct {
 	Dir      string             // the keys folder
-	Handlers map[string]Handler // by the name of the request; "release" is there always
+	Handlers map[string]Handler // by the name of the request; those in own are there always
 }
 
 // hello is the first message to the signer.
@@ -111,9 +111,9 @@ func answer(ctx context.Context, in io.Reader, out io.Writer, s *Session, handle
 		} else if err != nil {
 			return err
 		}
-		handler, ok := handlers[r.Verb]
-		if r.Verb == verbRelease {
-			handler, ok = handleRelease, true
+		handler, ok := own[r.Verb]
+		if !ok {
+			handler, ok = handlers[r.Verb]
 		}
 		var body any
 		err := error(fault.New(fault.Internal, "the signer does not know the request %q", r.Verb))
@@ -188,7 +188,17 @@ func readFrame(r io.Reader, v any) error {
 	return json.Unmarshal(body, v)
 }
 
-const verbRelease = "release"
+// The requests that every signer answers.
+const (
+	verbRelease    = "release"
+	verbAPKPackage = "apk-package"
+	verbAPKIndex   = "apk-index"
+	verbAPKKeys    = "apk-keys"
+)
+
+var own = map[string]Handler{
+	verbRelease: handleRelease, verbAPKPackage: handleAPKPackages, verbAPKIndex: handleAPKIndex, verbAPKKeys: handleAPKKeys,
+}
 
 // A releaseRequest asks for signed Releases over the same files. The answer is a
 // []pgp.Signed.

@@ -51,14 +51,24 @@ func releaseFrame(t testing.TB, dir string, text []byte) []byte {
 	return frame(t, request{Verb: verbRelease, Body: body})
 }
 
+// apkFrame returns a request about files for apk.
+func apkFrame(t testing.TB, verb string, body any) []byte {
+	t.Helper()
+	raw, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return frame(t, request{Verb: verb, Body: raw})
+}
+
 // signedIn reports whether an answer that follows the greeting holds something
-// of OpenPGP, plain or in base64.
+// of OpenPGP, plain or in base64, or signatures for apk.
 func signedIn(out []byte) bool {
 	r := bytes.NewReader(out)
 	var answer response
 	for n := 0; readFrame(r, &answer) == nil; n++ {
 		var body any
-		if json.Unmarshal(answer.Body, &body) == nil && n > 0 && holdsPGP(body) {
+		if json.Unmarshal(answer.Body, &body) == nil && n > 0 && holdsSignature(body) {
 			return true
 		}
 		answer = response{}
@@ -66,15 +76,19 @@ func signedIn(out []byte) bool {
 	return false
 }
 
-func holdsPGP(v any) bool {
+// subjectOfIndex is part of the payload of every statement about indexes, in
+// base64, whatever is before it.
+var subjectOfIndex = []byte(base64.StdEncoding.EncodeToString([]byte(`{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"APKINDEX`)))
+
+func holdsSignature(v any) bool {
 	switch v := v.(type) {
 	case string:
 		plain, _ := base64.StdEncoding.DecodeString(v)
-		return strings.Contains(v, "BEGIN PGP") || bytes.Contains(plain, []byte("BEGIN PGP"))
+		return strings.Contains(v, "BEGIN PGP") || bytes.Contains(plain, []byte("BEGIN PGP")) || bytes.Contains(plain, subjectOfIndex)
 	case []any:
-		return slices.ContainsFunc(v, holdsPGP)
+		return slices.ContainsFunc(v, holdsSignature)
 	case map[string]any:
-		return slices.ContainsFunc(slices.Collect(maps.Values(v)), holdsPGP)
+		return v["v2"] != nil || v["v3"] != nil || slices.ContainsFunc(slices.Collect(maps.Values(v)), holdsSignature)
 	}
 	return false
 }
@@ -85,6 +99,7 @@ func FuzzServe(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	keys.APK = *apkTestKeys()[0]
 	serve := func(ctx context.Context, in []byte) []byte {
 		var out bytes.Buffer
 		_ = answer(ctx, bytes.NewReader(in), &out, &Session{Keys: keys}, nil)
@@ -94,6 +109,21 @@ func FuzzServe(f *testing.F) {
 	if !signedIn(serve(f.Context(), releaseFrame(f, dir, text))) {
 		f.Fatal("a well-formed request is not signed, so this test would see nothing")
 	}
+	folder, packages := apkFolder(f)
+	for dir, signs := range map[string]bool{folder: true, "/nowhere": false} {
+		for _, in := range [][]byte{
+			apkFrame(f, verbAPKPackage, apkPackageRequest{dir, packages}),
+			apkFrame(f, verbAPKIndex, apkIndexRequest{dir, state()}),
+		} {
+			if signedIn(serve(f.Context(), in)) != signs {
+				f.Fatalf("asked for signatures over files in %s, the signer does otherwise than it should", dir)
+			}
+			if !signs {
+				f.Add(in)
+			}
+		}
+	}
+	f.Add(apkFrame(f, verbAPKKeys, apkKeysRequest{now}))
 	gone := releaseFrame(f, "/nowhere", text)
 	f.Add(gone)
 	f.Add(append(frame(f, request{Verb: "nonsense"}), gone...))
