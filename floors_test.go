@@ -53,6 +53,7 @@ var floors = map[string]int{
 	"internal/build":   6,
 	"internal/gate":    7,
 	"internal/attest":  8,
+	"internal/apkrepo": 9,
 	"internal/repo":    9,
 
 	"internal/serve": 10, // where steps are chained

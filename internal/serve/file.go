@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/shelf"
 )
 
 const (
@@ -27,7 +29,7 @@ const (
 	revalidate = "no-cache" // may be stored, must be asked about each time
 )
 
-// served are the folders of a tier whose files are public.
+// served are the folders of a tier for apt whose files are public.
 var served = []string{"dists", "pool", "snapshot", "locks"}
 
 // public reports whether a path, in its plain form and without the leading
@@ -37,15 +39,12 @@ func public(name string) bool {
 	switch {
 	case len(parts) == 3 && parts[0] == "sources" && parts[1] == "sha256":
 		return true
+	case parts[0] == "apk":
+		return publicAPK(parts)
 	case len(parts) < 4 || parts[0] != "deb":
 		return false
 	}
-	for _, folder := range served {
-		if parts[2] == folder {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(served, parts[2])
 }
 
 // file serves a file of the repository's folder.
@@ -55,7 +54,7 @@ func (s *server) file(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not found", http.StatusNotFound)
 		return
 	}
-	f, info, err := s.open(name)
+	f, info, err := s.open(s.stored(name))
 	if fault.Is(err, fault.NotFound) {
 		var to string
 		if to, err = s.earlier(name, err); to != "" {
@@ -77,6 +76,9 @@ func (s *server) file(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", contentType(name))
 	w.Header().Set("Cache-Control", cacheControl(name))
 	w.Header().Set("ETag", tag)
+	if isLiveAPK(name) {
+		doubtClock(r, info.ModTime())
+	}
 	limit := time.Minute + time.Duration(info.Size()/slowest)*time.Second
 	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(limit)) // not every writer has one
 	http.ServeContent(w, r, "", info.ModTime(), f)
@@ -122,21 +124,25 @@ func (s *server) open(name string) (*os.File, os.FileInfo, error) {
 // than the time in its name, if the name is one of a file in a snapshot that
 // does not exist; else "" and the given error.
 func (s *server) earlier(name string, notFound error) (string, error) {
-	parts := strings.SplitN(name, "/", 5) // deb, tier, snapshot, id, rest
-	if len(parts) != 5 || parts[2] != "snapshot" {
+	parts := strings.Split(name, "/")
+	at := slices.Index(parts, "snapshot") + 1 // deb, tier, snapshot, id or apk, distro, tier, snapshot, id
+	if want := map[string]int{"deb": 3, "apk": 4}[parts[0]]; at != want || len(parts) < at+2 || !shelf.IsSnapshotID(parts[at]) {
 		return "", notFound
 	}
-	if _, err := time.Parse("20060102T150405Z", parts[3]); err != nil {
-		return "", notFound
+	var id string
+	var err error
+	if parts[0] == "deb" {
+		id, err = s.Repo.SnapshotAt(ashlar.Tier(parts[1]), parts[at])
+	} else {
+		id, err = s.apkSnapshotAt(parts[1], parts[2], parts[at])
 	}
-	id, err := s.Repo.SnapshotAt(ashlar.Tier(parts[1]), parts[3])
 	switch {
 	case err != nil && !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Invalid):
 		return "", openFault(err)
-	case err != nil || id == parts[3]:
+	case err != nil || id == parts[at]:
 		return "", notFound
 	}
-	parts[3] = id
+	parts[at] = id
 	return strings.Join(parts, "/"), nil
 }
 
@@ -172,6 +178,9 @@ func isHashed(name string) bool {
 // cacheControl says how long a file may be kept by clients and in between.
 func cacheControl(name string) string {
 	parts := strings.Split(name, "/")
+	if parts[0] == "apk" && !isHashed(name) {
+		return cacheAPK(parts)
+	}
 	inPool := parts[0] == "deb" && (parts[2] == "pool" || parts[2] == "snapshot" && len(parts) > 4 && parts[4] == "pool")
 	switch {
 	case isHashed(name):

@@ -7,6 +7,7 @@ import (
 	"path"
 	"time"
 
+	"github.com/ashlar-project/ashlar/internal/apkrepo"
 	"github.com/ashlar-project/ashlar/internal/repo"
 )
 
@@ -25,7 +26,8 @@ func (s *server) health(w http.ResponseWriter, r *http.Request) {
 	report := struct {
 		Status string        `json:"status"`
 		Suites []suiteHealth `json:"suites"`
-	}{"ok", []suiteHealth{}}
+		APK    []apkHealth   `json:"apk,omitempty"`
+	}{Status: "ok", Suites: []suiteHealth{}}
 	status := http.StatusOK
 	list, err := s.Repo.Suites()
 	if err != nil {
@@ -38,6 +40,15 @@ func (s *server) health(w http.ResponseWriter, r *http.Request) {
 			report.Status, status = "unhealthy", http.StatusServiceUnavailable
 		}
 		report.Suites = append(report.Suites, h)
+	}
+	if report.APK, err = s.apkIndexes(); err != nil {
+		s.Log.Error("read the repositories for apk", "error", err)
+		report.Status, status = "the repositories for apk cannot be read", http.StatusServiceUnavailable
+	}
+	for _, h := range report.APK {
+		if h.Problem != "" {
+			report.Status, status = "unhealthy", http.StatusServiceUnavailable
+		}
 	}
 	data, err := json.MarshalIndent(report, "", "  ")
 	if err != nil {
@@ -84,7 +95,12 @@ var page = template.Must(template.New("index").Parse(`<!DOCTYPE html>
 <p>Published {{.Date.Format "2006-01-02 15:04 UTC"}}, valid until {{.ValidUntil.Format "2006-01-02 15:04 UTC"}}, snapshot {{.Snapshot}}.</p>
 <pre>curl -fsSo /etc/apt/sources.list.d/{{.Tier}}-{{.Suite}}.sources {{$.Base}}/deb/{{.Tier}}/{{.Suite}}.sources
 apt-get update</pre>
-{{else}}<p>Nothing is published yet.</p>
+{{end}}{{range .APK}}<h2>{{.}}</h2>
+<p>Stated {{.Issued.Format "2006-01-02 15:04 UTC"}}, valid until {{.Expires.Format "2006-01-02 15:04 UTC"}}, snapshot {{.Snapshot}}.</p>
+<pre>{{range $.APKKeys}}wget -P /etc/apk/keys {{$.Base}}/keys/{{.}}
+{{end}}echo {{$.Base}}/apk/{{.Target}} &gt;&gt; /etc/apk/repositories     # or, for packages of v3: v3 {{$.Base}}/apk/{{.Target}}
+apk update</pre>
+{{end}}{{if not (or .Suites .APK)}}<p>Nothing is published yet.</p>
 {{end}}<p>Keys: <a href="{{.Prefix}}/keys/archive.asc">archive.asc</a>{{range $name, $key := .Keys}}, <a href="{{$.Prefix}}/keys/{{$name}}">{{$name}}</a>{{end}}.
 State: <a href="{{.Prefix}}/healthz">healthz</a>.</p>
 </body>
@@ -103,6 +119,13 @@ func (s *server) index(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, openFault(err))
 		return
 	}
+	var indexes []apkrepo.Index
+	if s.APK != nil {
+		if indexes, err = s.APK.Live(); err != nil {
+			s.fail(w, r, openFault(err))
+			return
+		}
+	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'")
 	w.Header().Set("Cache-Control", revalidate)
@@ -110,7 +133,9 @@ func (s *server) index(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	err = page.Execute(w, map[string]any{"Origin": s.Repo.Origin(), "Suites": list, "Keys": s.Keys, "Base": base, "Prefix": s.prefix})
+	err = page.Execute(w, map[string]any{
+		"Origin": s.Repo.Origin(), "Suites": list, "APK": indexes, "APKKeys": s.apkKeys(), "Keys": s.Keys, "Base": base, "Prefix": s.prefix,
+	})
 	if err != nil {
 		s.Log.Error("write the page", "error", err)
 	}

@@ -1,10 +1,11 @@
-// Package serve offers a repository over HTTP: the files of its folder, which any
+// Package serve offers repositories over HTTP: the files of their folder, which any
 // web server could serve too, and beside them what makes a client's life easy:
 // ready .sources and preferences files, snapshots by any time, health.
 package serve
 
 import (
 	"bytes"
+	"crypto"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/apkrepo"
 	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/pgp"
 	"github.com/ashlar-project/ashlar/internal/repo"
@@ -24,10 +26,13 @@ import (
 // A Config says what to serve. Repo, ArchiveKey and Log must be set.
 type Config struct {
 	Repo       *repo.Repo
+	APK        *apkrepo.Repo     // repositories for apk below the same root; none if nil
 	ArchiveKey []byte            // armoured public OpenPGP keys of the repository
-	Keys       map[string][]byte // more public keys, served as /keys/<name>
-	BaseURL    string            // public address; "" takes it from the request's Host
-	Margin     time.Duration     // a suite that expires sooner is unhealthy; a day if 0
+	Keys       map[string][]byte // more public keys, and statements about them, served as /keys/<name>
+	// Statements are the keys that sign statements about the indexes of APK.
+	Statements []crypto.PublicKey
+	BaseURL    string        // public address; "" takes it from the request's Host
+	Margin     time.Duration // a suite that expires sooner is unhealthy; a day if 0
 	Log        *slog.Logger
 	Now        func() time.Time // time.Now if nil
 }

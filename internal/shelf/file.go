@@ -1,6 +1,7 @@
 package shelf
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -81,35 +81,43 @@ func OpenVerified(ctx context.Context, blobs Blobs, f ashlar.File) (blob.Blob, e
 	if err != nil {
 		return nil, err
 	}
+	checked, err := Checked(b, f)
+	if err != nil {
+		b.Close()
+	}
+	return checked, err
+}
+
+// Checked returns a blob with the same content, in memory if it is small, after
+// checking that it has the digest and size that the file claims; if not, the error
+// is fault.Denied. Closing either closes both.
+func Checked(b blob.Blob, f ashlar.File) (blob.Blob, error) {
 	if b.Size() > smallFile {
 		got, err := FileOf(io.NewSectionReader(b, 0, b.Size()))
 		if err != nil {
-			b.Close()
 			return nil, err
 		}
-		return checked(b, f, got)
+		return b, sameFile(f, got)
 	}
 	all := make([]byte, b.Size())
 	if _, err := io.ReadFull(b, all); err != nil {
-		b.Close()
 		return nil, fault.New(fault.Internal, "read %s: %w", f.Name, err)
 	}
-	small := memoryBlob{Reader: strings.NewReader(string(all)), Closer: b}
-	return checked(small, f, ashlar.File{Digest: ashlar.DigestOf(all), Size: int64(len(all))})
+	small := memoryBlob{Reader: bytes.NewReader(all), Closer: b}
+	return small, sameFile(f, ashlar.File{Digest: ashlar.DigestOf(all), Size: int64(len(all))})
 }
 
 // A memoryBlob is a blob that was read into memory.
 type memoryBlob struct {
-	*strings.Reader
+	*bytes.Reader
 	io.Closer
 }
 
-func checked(b blob.Blob, want, got ashlar.File) (blob.Blob, error) {
+func sameFile(want, got ashlar.File) error {
 	if got.Size != want.Size || got.Digest != want.Digest {
-		b.Close()
-		return nil, damagedStore(want, got)
+		return damagedStore(want, got)
 	}
-	return b, nil
+	return nil
 }
 
 // damagedStore says that a file of the blob store is not what its name says.
@@ -118,8 +126,9 @@ func damagedStore(want, got ashlar.File) error {
 		got.Size, got.Digest, want.Digest).At(want.Name, 0).Fix("the store is damaged: build the package again")
 }
 
-// verify checks that the blob of a file has its digest.
-func verify(ctx context.Context, blobs Blobs, f ashlar.File) error {
+// Verify checks that the blob of a file has its digest; if not, the error is
+// fault.Denied.
+func Verify(ctx context.Context, blobs Blobs, f ashlar.File) error {
 	b, err := blobs.Open(ctx, f.Digest)
 	if err != nil {
 		return err

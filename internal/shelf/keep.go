@@ -118,7 +118,7 @@ func lookUp(ctx context.Context, d *durable.Batch, blobs Blobs, files []ashlar.M
 			if there[i] = SameContent(d.Path(SourcePath(m.Digest)), f) == nil; there[i] {
 				return ctx.Err()
 			}
-			err := verify(ctx, blobs, f)
+			err := Verify(ctx, blobs, f)
 			if gone[i] = fault.Is(err, fault.NotFound) || errors.Is(err, fs.ErrNotExist); gone[i] {
 				return nil
 			}
