@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,8 +53,9 @@ func (a *app) resignCommand() *cobra.Command {
 	var all bool
 	c := &cobra.Command{
 		Use: "resign", Short: "sign live suites again before they expire", Args: cobra.NoArgs,
-		Long: `Sign every live suite again that has used up half of its validity, or with --all
-every one, as is needed after a key was added or taken away.`,
+		Long: `Sign every live suite for apt, and every statement about the indexes for apk, again
+that has used up half of its validity, or with --all every one, as is needed after a
+key was added or taken away: then the public keys and the indexes for apk change too.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			s, err := a.shop()
 			if err != nil {
@@ -62,9 +65,16 @@ every one, as is needed after a key was added or taken away.`,
 			if err != nil {
 				return err
 			}
-			resign := r.Resign
+			apks, err := s.APKRepo()
+			if err != nil {
+				return err
+			}
+			resign := signBoth(r.Resign, apks.Resign)
 			if all {
-				resign = r.ResignAll
+				resign = signBoth(r.ResignAll, apks.ResignAll)
+			}
+			if err := a.renewKeys(c.Context(), s); err != nil {
+				return err
 			}
 			done, err := resign(c.Context(), a.now())
 			return errors.Join(err, a.print(done, func(w io.Writer) {
@@ -76,6 +86,30 @@ every one, as is needed after a key was added or taken away.`,
 	}
 	c.Flags().BoolVar(&all, "all", false, "sign suites that are fresh as well")
 	return c
+}
+
+// A resigner signs again what is live, and says what it signed.
+type resigner func(ctx context.Context, now time.Time) ([]string, error)
+
+// Resign does it.
+func (f resigner) Resign(ctx context.Context, now time.Time) ([]string, error) { return f(ctx, now) }
+
+// signBoth returns what does the work of both.
+func signBoth(apt, apk resigner) resigner {
+	return func(ctx context.Context, now time.Time) ([]string, error) {
+		done, err := apt(ctx, now)
+		more, merr := apk(ctx, now)
+		return append(done, more...), errors.Join(err, merr)
+	}
+}
+
+// renewKeys puts the public keys of today where clients find them, if anything was
+// ever published.
+func (a *app) renewKeys(ctx context.Context, s *work.Shop) error {
+	if _, err := os.Stat(s.RepoDir()); err != nil {
+		return nil
+	}
+	return s.PublishKeys(ctx)
 }
 
 func (a *app) snapshotCommand() *cobra.Command {

@@ -2,15 +2,18 @@ package main
 
 import (
 	"context"
+	"crypto"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
+	"path"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ashlar-project/ashlar/internal/apkrepo"
 	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/serve"
 	"github.com/ashlar-project/ashlar/internal/sign"
@@ -25,8 +28,8 @@ func (a *app) serveCommand() *cobra.Command {
 	var resign bool
 	c := &cobra.Command{
 		Use: "serve", Short: "serve the repositories over HTTP",
-		Long: `Serve the repositories of the state folder: packages and indexes under /deb/TIER,
-public keys under /keys, a one-file sources list under /deb/TIER/SUITE.sources, and
+		Long: `Serve the repositories of the state folder: packages and indexes under /deb/TIER for
+apt and under /apk/DISTRO/TIER for apk, public keys under /keys, a one-file sources list under /deb/TIER/SUITE.sources, and
 the state of health under /healthz. With --resign the live suites are signed again
 in good time, so that they never expire.`,
 		Args: cobra.NoArgs,
@@ -84,15 +87,22 @@ func (a *app) serve(ctx context.Context, l serve.Listener, base string, resign b
 	if err != nil {
 		return err
 	}
-	keys := map[string][]byte{}
-	for _, name := range []string{sign.AttestationPub, sign.RepositoryPub} {
-		b, err := os.ReadFile(filepath.Join(s.RepoDir(), "keys", name))
-		if err != nil {
-			return fault.New(fault.NotFound, "nothing was published yet: %w", err).Fix("run: ashlar publish DEFINITION")
-		}
-		keys[name] = b
+	apks, err := s.APKRepo()
+	if err != nil {
+		return err
 	}
-	h, err := serve.New(serve.Config{Repo: r, ArchiveKey: keys[sign.RepositoryPub], Keys: keys, BaseURL: base, Log: l.Log, Now: a.now})
+	keys, err := servedKeys(filepath.Join(s.RepoDir(), "keys"))
+	if err != nil {
+		return err
+	}
+	statements, err := sign.ParsePublicKey(keys[sign.AttestationPub])
+	if err != nil {
+		return err
+	}
+	h, err := serve.New(serve.Config{
+		Repo: r, APK: apks, ArchiveKey: keys[sign.RepositoryPub], Keys: keys, Statements: []crypto.PublicKey{statements},
+		BaseURL: base, Log: l.Log, Now: a.now,
+	})
 	if err != nil {
 		return err
 	}
@@ -102,10 +112,36 @@ func (a *app) serve(ctx context.Context, l serve.Listener, base string, resign b
 		}
 		tick := time.NewTicker(resignEvery)
 		defer tick.Stop()
-		if _, err := r.Resign(ctx, a.now()); err != nil { // of one suite, perhaps: the others are served
+		both := signBoth(r.Resign, apks.Resign)
+		if _, err := both.Resign(ctx, a.now()); err != nil { // of one suite, perhaps: the others are served
 			fmt.Fprintln(a.err, "ashlar: not every suite could be signed again:", err)
 		}
-		go serve.KeepSigned(ctx, r, tick.C, l.Log)
+		go serve.KeepSigned(ctx, both, tick.C, l.Log)
 	}
 	return l.Run(ctx, h)
+}
+
+// servedKeys returns the public keys in a folder, and the statement about those for
+// apk, by the names of their files.
+func servedKeys(dir string) (map[string][]byte, error) {
+	keys := map[string][]byte{}
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fault.New(fault.NotFound, "nothing was published yet: %w", err).Fix("run: ashlar publish DEFINITION")
+	}
+	for _, e := range list {
+		name := e.Name()
+		if path.Ext(name) != ".pub" && name != sign.RepositoryPub && name != apkrepo.KeyList || !e.Type().IsRegular() {
+			continue
+		}
+		if keys[name], err = os.ReadFile(filepath.Join(dir, name)); err != nil {
+			return nil, fault.New(fault.Denied, "read a public key: %w", err)
+		}
+	}
+	for _, name := range []string{sign.AttestationPub, sign.RepositoryPub} {
+		if keys[name] == nil {
+			return nil, fault.New(fault.NotFound, "nothing was published yet: there is no %s", name).Fix("run: ashlar publish DEFINITION")
+		}
+	}
+	return keys, nil
 }

@@ -25,6 +25,7 @@ import (
 type trustFlags struct {
 	key    string
 	policy attest.Policy
+	seen   int64 // number of the newest statement about a repository that was seen before
 }
 
 func (t *trustFlags) add(c *cobra.Command) {
@@ -38,13 +39,22 @@ func (t *trustFlags) add(c *cobra.Command) {
 
 func (a *app) verifyCommand() *cobra.Command {
 	var t trustFlags
+	var repository bool
 	c := &cobra.Command{
 		Use: "verify FILE...", Short: "check every claim about a package, offline, and say what was checked",
 		Long: `Check a package against the statements beside it (FILE.provenance.sigstore.json and
 so on): its digest, the signatures, where it comes from, and the policy. Nothing is
-asked of the network.`,
+asked of the network.
+
+With --repository, each argument is the address or the folder of a repository for apk,
+down to the architecture. Its indexes are checked to be signed and to be the newest:
+indexes for apk never expire, so nothing else tells a client that it is kept from
+updates.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if repository {
+				return a.verifyRepositories(c.Context(), args, &t)
+			}
 			var reports []*attest.Report
 			var errs []error
 			for _, file := range args {
@@ -63,6 +73,8 @@ asked of the network.`,
 		},
 	}
 	t.add(c)
+	c.Flags().BoolVar(&repository, "repository", false, "check that the indexes of repositories for apk are the newest")
+	c.Flags().Int64Var(&t.seen, "seen", 0, "with --repository: number of the newest statement that was seen before")
 	return c
 }
 

@@ -53,7 +53,7 @@ func (s *Shop) Publish(ctx context.Context, refs []Ref, opts PublishOptions) (do
 	if err != nil {
 		return nil, err
 	}
-	if err := s.publishKeys(); err != nil {
+	if err := s.PublishKeys(ctx); err != nil {
 		return nil, err
 	}
 	for _, suite := range slices.Sorted(maps.Keys(bySuite)) {
@@ -145,8 +145,8 @@ func (s *Shop) proved(ctx context.Context, r *Record, policy attest.Policy) erro
 	return nil
 }
 
-// publishKeys puts the public keys where clients find them.
-func (s *Shop) publishKeys() error {
+// PublishKeys puts the public keys where clients find them.
+func (s *Shop) PublishKeys(ctx context.Context) error {
 	pub, err := sign.ReadPublic(s.KeysDir())
 	if err != nil {
 		return err
@@ -160,5 +160,9 @@ func (s *Shop) publishKeys() error {
 			return err
 		}
 	}
-	return nil
+	apks, err := s.APKRepo()
+	if err != nil {
+		return err
+	}
+	return apks.PublishKeys(ctx, pub.APK, s.Now())
 }

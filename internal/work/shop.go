@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/apkrepo"
 	"github.com/ashlar-project/ashlar/internal/archive"
 	"github.com/ashlar-project/ashlar/internal/attest"
 	"github.com/ashlar-project/ashlar/internal/blob"
@@ -16,6 +17,7 @@ import (
 	"github.com/ashlar-project/ashlar/internal/durable"
 	"github.com/ashlar-project/ashlar/internal/engine"
 	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/intoto"
 	"github.com/ashlar-project/ashlar/internal/pgp"
 	"github.com/ashlar-project/ashlar/internal/repo"
 	"github.com/ashlar-project/ashlar/internal/sign"
@@ -147,6 +149,39 @@ func (s *Shop) Repo(base string) (*repo.Repo, error) {
 		}
 	}
 	return repo.Open(repo.Config{Root: s.RepoDir(), Blobs: s.Store, Signer: releaseSigner{s}, Keyring: ring, Newest: s.path("published"), BaseURL: base})
+}
+
+// APKRepo returns the repositories for apk, signed by the shop's signer.
+func (s *Shop) APKRepo() (*apkrepo.Repo, error) {
+	cfg := apkrepo.Config{Root: s.RepoDir(), Blobs: s.Store, Signer: apkSigner{s}}
+	switch pub, err := sign.ReadPublic(s.KeysDir()); {
+	case err == nil:
+		if cfg.Keys, err = apkrepo.KeysOf(pub); err != nil {
+			return nil, err
+		}
+	case !fault.Is(err, fault.NotFound): // without keys the repositories can be read
+		return nil, err
+	}
+	return apkrepo.Open(cfg)
+}
+
+// An apkSigner starts the signer when something is to be signed.
+type apkSigner struct{ *Shop }
+
+func (a apkSigner) SignAPKIndexes(ctx context.Context, dir string, state intoto.APKIndex) (*sign.APKIndexSignatures, error) {
+	c, err := a.keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.SignAPKIndexes(ctx, dir, state)
+}
+
+func (a apkSigner) SignAPKKeys(ctx context.Context, now time.Time) ([]byte, error) {
+	c, err := a.keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.SignAPKKeys(ctx, now)
 }
 
 // A releaseSigner starts the signer when something is to be signed.

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/adb"
+	"github.com/ashlar-project/ashlar/internal/apk"
+	"github.com/ashlar-project/ashlar/internal/apkrepo"
+	"github.com/ashlar-project/ashlar/internal/intoto"
+	"github.com/ashlar-project/ashlar/internal/work"
+)
+
+// unsignedAPK packs a package in both formats into the store, as a build leaves
+// them.
+func unsignedAPK(t *testing.T, s *work.Shop, version string) []ashlar.File {
+	t.Helper()
+	info := apk.Info{Name: "hello", Version: version, Arch: "x86_64", Origin: "hello", Description: "greets", License: "MIT"}
+	content := "hello " + version + "\n"
+	files := []apk.File{{
+		Entry: apk.Entry{Path: "hello", Mode: 0o644, User: "root", Group: "root", Size: int64(len(content))},
+		Open:  func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(content)), nil },
+	}}
+	var v2, v3 bytes.Buffer
+	_, err2 := apk.WriteV2(&v2, &apk.V2Spec{Info: info, Files: files})
+	_, err3 := apk.WriteV3(&v3, &apk.V3Spec{Info: info, Files: files, Compression: adb.Deflate})
+	if err := errors.Join(err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	var made []ashlar.File
+	for _, b := range [][]byte{v2.Bytes(), v3.Bytes()} {
+		f, err := s.Store.Put(t.Context(), bytes.NewReader(b), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Name = "hello-" + version + ".apk"
+		made = append(made, f)
+	}
+	return made
+}
+
+// TestAPKRepository takes packages that a build left the whole way: signed by the
+// signer process, published, stated, verified from a folder and over HTTP, and
+// signed again with new keys.
+func TestAPKRepository(t *testing.T) {
+	dir := t.TempDir()
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil { // the signer is another user
+			t.Fatal(err)
+		}
+	}
+	h := &house{state: filepath.Join(dir, "state")}
+	h.run(t, 0, "key", "init")
+	a := &app{out: io.Discard, err: io.Discard, now: time.Now, flags: flags{state: h.state, quiet: true}}
+	s, err := a.shop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	to := apkrepo.Target{Distro: "musl-1", Tier: ashlar.Community}
+	for _, version := range []string{"1.0-r100", "1.0-r101"} {
+		signed, err := s.SignAPK(t.Context(), unsignedAPK(t, s, version))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.PublishAPK(t.Context(), to, []apkrepo.SourceSet{{Arch: "x86_64", Packages: signed}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	repo := filepath.Join(h.state, "repo/apk/musl-1/community/x86_64")
+	o := h.run(t, 0, "verify", "--repository", repo)
+	if !strings.Contains(o.stdout, "VERIFIED  musl-1/community for x86_64") {
+		t.Errorf("verify says:\n%s", o.stdout)
+	}
+	server := httptest.NewServer(http.StripPrefix("/packages", http.FileServer(http.Dir(filepath.Join(h.state, "repo")))))
+	defer server.Close()
+	address := server.URL + "/packages/apk/musl-1/community/x86_64"
+	before := h.verifyFresh(t, address)
+	h.run(t, 3, "verify", "--repository", server.URL+"/packages/apk/musl-1/community/aarch64")
+	h.run(t, 2, "verify", "--repository", server.URL)
+	h.run(t, 2, "verify", "--repository", "ftp://example.org/apk/a/b/c")
+
+	// New keys: everything is signed by old and new, and stated anew.
+	h.run(t, 0, "key", "apk")
+	if o := h.run(t, 0, "resign", "--all"); !strings.Contains(o.stdout, "musl-1/community/x86_64") {
+		t.Errorf("resign says:\n%s", o.stdout)
+	}
+	after := h.verifyFresh(t, address)
+	if after.Sequence <= before.Sequence || after.Snapshot != before.Snapshot {
+		t.Errorf("before %+v, after %+v", before, after)
+	}
+	keys, err := filepath.Glob(filepath.Join(h.state, "repo/keys/ashlar-*.pub"))
+	if err != nil || len(keys) != 4 {
+		t.Errorf("published keys %v, %v", keys, err)
+	}
+	h.freezeAndForge(t, repo, address, before.Sequence, after.Sequence)
+}
+
+// verifyFresh verifies a repository and returns what is stated of it.
+func (h *house) verifyFresh(t *testing.T, at string) intoto.APKIndex {
+	t.Helper()
+	var found []intoto.APKIndex
+	o := h.run(t, 0, "verify", "--json", "--repository", at)
+	if err := json.Unmarshal([]byte(o.stdout), &found); err != nil || len(found) != 1 {
+		t.Fatalf("%v\n%s", err, o.stdout)
+	}
+	return found[0]
+}
+
+// freezeAndForge shows a client what is old, and what nobody signed.
+func (h *house) freezeAndForge(t *testing.T, repo, address string, old, newest int64) {
+	t.Helper()
+	live, err := filepath.EvalSymlinks(filepath.Join(repo, apkrepo.IndexV2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	generations := filepath.Dir(filepath.Dir(filepath.Dir(live)))
+	turn := func(to string) {
+		t.Helper()
+		link := filepath.Join(generations, "now")
+		if err := errors.Join(os.Remove(link), os.Symlink(to, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	is := filepath.Base(filepath.Dir(filepath.Dir(live)))
+	list, err := os.ReadDir(generations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
+		if e.IsDir() && e.Name() != is {
+			turn(e.Name())
+		}
+	}
+	if got := h.verifyFresh(t, address); got.Sequence != old {
+		t.Fatalf("the old statement is number %d, want %d", got.Sequence, old)
+	}
+	if o := h.run(t, 5, "verify", "--repository", "--seen", strconv.FormatInt(newest, 10), address); !strings.Contains(o.complaint(t), "was seen before") {
+		t.Errorf("what is played back: %s", o.stderr)
+	}
+	turn(is)
+	b, err := os.ReadFile(live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)-1] ^= 1
+	if err := errors.Join(os.Remove(live), os.WriteFile(live, b, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	h.run(t, 5, "verify", "--repository", address)
+}
