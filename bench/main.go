@@ -35,6 +35,7 @@ func figures() []figure {
 		{"root", "Build roots", buildRoots},
 		{"compile", "The compile itself", compile},
 		{"index", "Repository indexes", indexes},
+		{"apk", "Repository indexes for apk", apkIndexes},
 		{"solver", "The solver", solver},
 		{"debian", "Debian's own packages, bit for bit", debian},
 		{"repro", "Two builds under different conditions", repro},
