@@ -128,20 +128,10 @@ func compareInstalled(t *testing.T, s *site, program string, m *sample, old bool
 	theirs := s.realInstall(t, program, m)
 	in := Installation{Config: s.configOf(t, m)}
 	ours := t.TempDir()
-	root, err := os.OpenRoot(ours)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
-	to, err := NewDir(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.fill(t, m.world, &in)
 	if m.scripts {
 		in.Scripts = chroot{ours}
 	}
-	if _, err := Install(t.Context(), in, to); err != nil {
+	if _, err := s.installTo(t, ours, m.world, in); err != nil {
 		t.Fatal(err)
 	}
 	if d := gocmp.Diff(listing(t, theirs, old), listing(t, ours, old)); d != "" {
@@ -151,7 +141,7 @@ func compareInstalled(t *testing.T, s *site, program string, m *sample, old bool
 		t.Errorf("the database differs (-apk +ours):\n%s", d)
 	}
 	if !m.scripts {
-		compareTar(t, ours, in)
+		s.compareTar(t, m.world, ours, in)
 	}
 	// apk takes our root for its own.
 	if out, err := exec.Command(program, "--root", ours, "--no-network", "--no-cache", "add", "--simulate").CombinedOutput(); err != nil || bytes.Contains(out, []byte("Installing")) {
@@ -160,15 +150,15 @@ func compareInstalled(t *testing.T, s *site, program string, m *sample, old bool
 }
 
 // compareTar installs into a tar and compares it with a folder.
-func compareTar(t *testing.T, ours string, in Installation) {
+func (s *site) compareTar(t *testing.T, world, ours string, in Installation) {
 	t.Helper()
 	unpacked := t.TempDir()
-	var b bytes.Buffer
-	if _, err := Install(t.Context(), in, NewTar(&b, nil)); err != nil {
+	b, _, err := s.tarOf(t, world, in, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("tar", "-x", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-p", "-C", unpacked)
-	cmd.Stdin = &b
+	cmd.Stdin = bytes.NewReader(b)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -15,9 +15,9 @@ const (
 	maxDepth        = 100_000 // packages that want one another in a row
 )
 
-// maxWork bounds the work of the solver, in looks at a provider or a word. All of
-// Alpine as a world takes less than a hundredth of it.
-const maxWork = 1 << 30
+// maxWork bounds the work of the solver, in looks at a provider or a word. A world of
+// all of 20,000 packages takes a fortieth of it.
+const maxWork = 1 << 27
 
 // A Repository is what one repository has to offer.
 type Repository struct {
