@@ -111,12 +111,19 @@ type planner func(s *catalog.Step) (*Step, error)
 
 // planners lists the step kinds that this engine builds, one file each.
 var planners = map[string]planner{
-	"dpkg/source@v1": dpkgSource,
-	"dpkg/patch@v1":  dpkgPatch,
-	"dpkg/bump@v1":   dpkgBump,
-	"dpkg/build@v1":  dpkgBuild,
-	"patch@v1":       plainPatch,
-	"git/patch@v1":   gitPatch,
+	"abuild/apk@v1":     abuildApk,
+	"abuild/build@v1":   abuildBuild,
+	"abuild/bump@v1":    abuildBump,
+	"abuild/disable@v1": abuildDisable,
+	"abuild/setup@v1":   abuildSetup,
+	"abuild/source@v1":  abuildSource,
+	"abuild/upload@v1":  abuildUpload,
+	"dpkg/source@v1":    dpkgSource,
+	"dpkg/patch@v1":     dpkgPatch,
+	"dpkg/bump@v1":      dpkgBump,
+	"dpkg/build@v1":     dpkgBuild,
+	"patch@v1":          plainPatch,
+	"git/patch@v1":      gitPatch,
 }
 
 // Implemented returns the sorted names of the step kinds that this engine builds.

@@ -86,7 +86,7 @@ func testResult(plan *Plan, log string) ashlar.TestResult {
 	if !said.MatchString(log) {
 		return ashlar.TestResult{Outcome: ashlar.TestsNone, Reason: "the engine had the result of an earlier run, whose log was not kept; build with --fresh to see the tests"}
 	}
-	res := ashlar.TestResult{Outcome: ashlar.TestsPassed, Reason: "dpkg-buildpackage ran the test suite and succeeded"}
+	res := ashlar.TestResult{Outcome: ashlar.TestsPassed, Reason: runner(plan) + " ran the test suite and succeeded"}
 	for _, t := range tallies {
 		for _, m := range t.form.FindAllStringSubmatch(log, -1) {
 			res.Passed += group(m, t.passed)
@@ -100,10 +100,23 @@ func testResult(plan *Plan, log string) ashlar.TestResult {
 	return res
 }
 
+// runner names the program that runs a package's own tests.
+func runner(plan *Plan) string {
+	for _, b := range plan.Builds {
+		if slices.ContainsFunc(b.Steps, func(s Step) bool { return s.Uses == "abuild/build@v1" }) {
+			return "abuild"
+		}
+	}
+	return "dpkg-buildpackage"
+}
+
 // switchedOff returns how the definition turns tests off, or "".
 func switchedOff(plan *Plan) string {
 	for _, b := range plan.Builds {
 		for _, s := range b.Steps {
+			if s.Uses == "abuild/disable@v1" {
+				return "the definition turns check() off"
+			}
 			words, profiles := strings.Fields(s.Env["DEB_BUILD_OPTIONS"]), s.Env["DEB_BUILD_PROFILES"]
 			var args []string
 			if s.Uses == "dpkg/build@v1" {

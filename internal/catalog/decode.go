@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // DecodeWith reads the parameters of a step into the struct that v points to.
@@ -61,6 +63,33 @@ func (r Raw) Value() any {
 
 // MarshalJSON returns the JSON of Value.
 func (r Raw) MarshalJSON() ([]byte, error) { return json.Marshal(r.Value()) }
+
+// YAML returns the part as a YAML document, keys in their order and numbers as
+// they are written; nil if it is absent or null.
+func (r Raw) YAML() ([]byte, error) {
+	if r.Value() == nil {
+		return nil, nil
+	}
+	return yaml.Marshal(r.node.yaml())
+}
+
+func (n *node) yaml() *yaml.Node {
+	switch n.kind {
+	case sequence:
+		y := &yaml.Node{Kind: yaml.SequenceNode}
+		for _, item := range n.items {
+			y.Content = append(y.Content, item.yaml())
+		}
+		return y
+	case mapping:
+		y := &yaml.Node{Kind: yaml.MappingNode}
+		for i, item := range n.items {
+			y.Content = append(y.Content, n.keys[i].yaml(), item.yaml())
+		}
+		return y
+	}
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: n.tag, Value: n.value}
+}
 
 func (n *node) plain() any {
 	switch n.kind {

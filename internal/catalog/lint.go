@@ -72,7 +72,7 @@ func (l *linter) build(b *Build) {
 		l.add(b.Pos, Error, "floating-image", "the base image "+b.Uses+" is not pinned", "add its digest, @sha256:…")
 	}
 	if noCheck(b.Environment) {
-		l.noTests(b.Pos)
+		l.noTests(b.Pos, "nocheck")
 	}
 	for i := range b.Pipeline {
 		l.step(&b.Pipeline[i])
@@ -87,7 +87,10 @@ func (l *linter) step(s *Step) {
 		l.add(s.Pos, Warning, "network", "the step has the network", "fetch what it needs as files with checksums")
 	}
 	if noCheck(s.Environment) {
-		l.noTests(s.Pos)
+		l.noTests(s.Pos, "nocheck")
+	}
+	if strings.HasPrefix(s.Uses, "abuild/disable@") && s.With.text("function") == "check" {
+		l.noTests(s.Pos, "the step")
 	}
 	if !strings.HasPrefix(s.Uses, "dpkg/build@") {
 		return
@@ -98,15 +101,15 @@ func (l *linter) step(s *Step) {
 			"take -d away and complete the packages")
 	}
 	if slices.Contains(ActiveProfiles(args, ""), "nocheck") {
-		l.noTests(s.With.place("args"))
+		l.noTests(s.With.place("args"), "nocheck")
 	}
 	if options := s.With.text("options"); slices.Contains(strings.Fields(options), "nocheck") {
-		l.noTests(s.With.place("options"))
+		l.noTests(s.With.place("options"), "nocheck")
 	}
 }
 
-func (l *linter) noTests(pos Pos) {
-	l.add(pos, Warning, "no-tests", "the package's own tests are turned off", "take nocheck away, or say in a comment why not")
+func (l *linter) noTests(pos Pos, by string) {
+	l.add(pos, Warning, "no-tests", "the package's own tests are turned off", "take "+by+" away, or say in a comment why not")
 }
 
 // noCheck reports whether an environment turns a Debian package's tests off.

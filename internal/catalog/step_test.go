@@ -82,6 +82,31 @@ func TestDecodeWith(t *testing.T) {
 	}
 }
 
+func TestRawYAML(t *testing.T) {
+	const text = `environment:
+    ONE: "1"
+    DATE: "2026-01-02"
+paths:
+    - path: /x
+      uid: 65532
+      mode: "0755"
+      recursive: true
+    - 'it''s: "x"'
+`
+	s := step(t, "uses: dpkg/build@v1\n    with:\n      free:\n        "+strings.ReplaceAll(text, "\n", "\n        "))
+	var p testParams
+	if err := DecodeWith(s, &p); err != nil {
+		t.Fatal(err)
+	}
+	got, err := p.Free.YAML()
+	if diff := cmp.Diff(text, string(got)); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	if got, err := (Raw{}).YAML(); got != nil || err != nil {
+		t.Errorf("of nothing: %q, %v", got, err)
+	}
+}
+
 func TestDecodeWithErrors(t *testing.T) {
 	cases := []struct{ with, want string }{
 		{"{argz: x}", `:6: unknown parameter of dpkg/build@v1 "argz" (did you mean "args"?)`},
@@ -104,7 +129,7 @@ func TestDecodeWithErrors(t *testing.T) {
 func TestSupported(t *testing.T) {
 	cases := []struct{ uses, want string }{
 		{"dpkg/source@v1", ""}, {"dpkg/patch@v1", ""}, {"dpkg/bump@v1", ""}, {"dpkg/build@v1", ""},
-		{"patch@v1", ""}, {"git/patch@v1", ""},
+		{"patch@v1", ""}, {"git/patch@v1", ""}, {"abuild/build@v1", ""},
 		{"go/build@v1", "step go/build@v1 is not built yet"},
 		{"example/pack:0", "step example/pack:0 runs an image, which is not built yet"},
 		{"dpkg/bulid@v1", `unknown step "dpkg/bulid@v1" (did you mean "dpkg/build@v1"?)`},
@@ -151,7 +176,8 @@ pipeline:
     with:
       args: -uc -us -d
       options: nocheck
-  - {uses: dpkg/build@v1, with: {args: '-uc -us -Pnodoc,nocheck'}}`)+"\nos-release: {id: debian, version-id: '13'}", nil)
+  - {uses: dpkg/build@v1, with: {args: '-uc -us -Pnodoc,nocheck'}}
+  - {uses: abuild/disable@v1, with: {function: check}}`)+"\nos-release: {id: debian, version-id: '13'}", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +205,8 @@ pipeline:
 		`23: warning: -d builds even if build dependencies are missing (take -d away and complete the packages)`,
 		`24: warning: the package's own tests are turned off (take nocheck away, or say in a comment why not)`,
 		`25: warning: the package's own tests are turned off (take nocheck away, or say in a comment why not)`,
-		`26: error: os-release says debian-13, but the file is in the folder debian-12 (correct one of them)`,
+		`26: warning: the package's own tests are turned off (take the step away, or say in a comment why not)`,
+		`27: error: os-release says debian-13, but the file is in the folder debian-12 (correct one of them)`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
