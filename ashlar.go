@@ -86,6 +86,24 @@ func DistroOfCodename(suite string) Distro {
 // An Arch is a processor architecture in Debian's words: "amd64", "arm64".
 type Arch string
 
+// Alpine returns the architecture in Alpine's words, "x86_64" for amd64. What
+// Debian and Alpine call alike, or Alpine does not know, stays as it is.
+func (a Arch) Alpine() string {
+	switch a {
+	case "amd64":
+		return "x86_64"
+	case "arm64":
+		return "aarch64"
+	case "i386":
+		return "x86"
+	case "armhf":
+		return "armv7"
+	case "ppc64el":
+		return "ppc64le"
+	}
+	return string(a)
+}
+
 // A Tier is a level of service. Tiers are configuration; these are the defaults.
 type Tier string
 
@@ -102,6 +120,10 @@ type File struct {
 	Digest Digest `json:"digest"`
 	Size   int64  `json:"size"` // in bytes
 }
+
+// ApkV3Suffix ends the name of an apk of the third generation, which has the name
+// of the second's otherwise.
+const ApkV3Suffix = ".v3.apk"
 
 // A Target is what a definition is built for.
 type Target struct {

@@ -8,6 +8,8 @@ const (
 	SourceDir = "/build/reproducible-path"
 	// TargetDir is ${target.dir}: the root of what a definition assembles by hand.
 	TargetDir = "/target"
+	// SysrootDir is the root of the apk packages that a build wants beside Debian's.
+	SysrootDir = "/sysroot"
 	// DebDir is where steps other than dpkg/build leave their .deb files.
 	DebDir = "/debian/deb"
 )

@@ -91,6 +91,15 @@ const (
 // source wants on top is last.
 type Root struct {
 	Layers []Layer `json:"layers,omitempty"`
+	// Sysroot holds apk packages beside them, nil if there are none.
+	Sysroot *Sysroot `json:"sysroot,omitempty"`
+}
+
+// A Sysroot is a root of apk packages in a folder of a build root: what programs
+// are compiled against that are going to run elsewhere.
+type Sysroot struct {
+	Path     string        `json:"path"`
+	Packages []RootPackage `json:"packages"` // in the order of installation
 }
 
 // A Layer is a set of packages, and the order in which dpkg unpacks and
@@ -140,7 +149,7 @@ type Fetched struct {
 	Size   int64  `json:"size"`
 }
 
-// Packages returns all packages of the root, layer by layer.
+// Packages returns all packages of the root's layers, one after the other.
 func (r Root) Packages() []RootPackage {
 	var all []RootPackage
 	for _, l := range r.Layers {
@@ -179,7 +188,11 @@ func (l *Lock) Materials() []Material {
 		}
 	}
 	for _, b := range l.Inputs.Builds {
-		for _, p := range b.Root.Packages() {
+		packages := b.Root.Packages()
+		if b.Root.Sysroot != nil {
+			packages = append(packages, b.Root.Sysroot.Packages...)
+		}
+		for _, p := range packages {
 			add(Material{Name: p.Name, URI: p.URI, Digest: p.Digest, Size: p.Size})
 		}
 	}

@@ -12,6 +12,7 @@ type Result struct {
 	Lock     Digest       `json:"lock"` // of the lock that the plan was made from
 	Target   Target       `json:"target"`
 	Files    []File       `json:"files"` // sorted by name: .deb, .dsc and its files, .buildinfo, .changes
+	Unsigned []File       `json:"unsigned,omitempty"` // the .apk of Files as they were before they were signed
 	Log      File         `json:"log"`
 	Steps    []StepResult `json:"steps"`
 	Tests    TestResult   `json:"tests"`
@@ -45,6 +46,17 @@ const (
 	TestsSkipped = "skipped" // the definition turned them off
 	TestsNone    = "none"    // the build ran no test that could be seen
 )
+
+// Packages returns the packages of the result that users install: .deb and .apk.
+func (r *Result) Packages() []File {
+	var packages []File
+	for _, f := range r.Files {
+		if ext := path.Ext(f.Name); ext == ".deb" || ext == ".apk" {
+			packages = append(packages, f)
+		}
+	}
+	return packages
+}
 
 // Debs returns the .deb files of the result, -dbgsym packages included.
 func (r *Result) Debs() []File {

@@ -181,7 +181,7 @@ func (s *Step) check() error {
 var (
 	syntaxLine   = regexp.MustCompile(`\A# syntax=([\x21-\x7e]{1,200})\n`)
 	syntaxDistro = regexp.MustCompile(`-(debian|alpine)([0-9.]+)(-dev)?$`)
-	distroFolder = regexp.MustCompile(`^(debian-[0-9]+|alpine-[0-9]+\.[0-9]+|helm)$`)
+	distroFolder = regexp.MustCompile(`^(debian-[0-9]+|alpine-[0-9]+\.[0-9]+|musl-[0-9]+|helm)$`)
 )
 
 func syntaxOf(text []byte) string {

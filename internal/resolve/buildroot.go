@@ -38,6 +38,9 @@ func (l *locker) request(ctx context.Context, b *catalog.Build, src *deb.SourceP
 	req := &Request{Arch: l.def.Target.Arch}
 	asked := map[string]bool{}
 	for _, entry := range b.Packages {
+		if isTagged(entry) {
+			continue // of the sysroot
+		}
 		if !IsDebSrc(entry) {
 			spec, err := ParseSpec(entry)
 			if err != nil {

@@ -70,12 +70,15 @@ func (l *locker) anchorDsc(ctx context.Context, dsc *ashlar.Source, src *deb.Sou
 		l.note("unauthenticated source: %s is %s under another name, and has no checksum", dsc.Name, name)
 		return dsc.Anchor, nil
 	}
+	target, err := RootTarget(l.def)
+	if err != nil {
+		return dsc.Anchor, err
+	}
 	var anchor ashlar.Anchor
-	var err error
 	if l.pins != nil {
-		anchor, err = l.pins.anchor(ctx, l.def.Target.Distro, dsc.Material)
+		anchor, err = l.pins.anchor(ctx, target.Distro, dsc.Material)
 	} else {
-		anchor, err = l.Archive.AnchorDsc(ctx, l.def.Target.Distro, dsc.Digest, l.Now)
+		anchor, err = l.Archive.AnchorDsc(ctx, target.Distro, dsc.Digest, l.Now)
 	}
 	if err == nil && anchor.Kind == ashlar.Unauthenticated {
 		l.note("unauthenticated source: no signed index and no known key vouches for %s", dsc.Name)

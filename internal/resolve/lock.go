@@ -95,6 +95,16 @@ func (l *locker) vars(ctx context.Context) (map[string]string, []*archive.Source
 			return nil, nil, err
 		}
 		addSourceVars(vars, i, main[i])
+		if vars[SourceEpoch] != "" {
+			continue
+		}
+		when, err := l.epoch(ctx, main[i])
+		if err != nil {
+			return nil, nil, at(err, l.def.Builds[i].Pos)
+		}
+		if when != "" {
+			vars[SourceEpoch] = when
+		}
 	}
 	return vars, main, nil
 }
@@ -155,6 +165,9 @@ func (l *locker) build(ctx context.Context, b *catalog.Build, main *archive.Sour
 	if err != nil {
 		return nil, err
 	}
+	if root.Sysroot, err = l.sysroot(ctx, b); err != nil {
+		return nil, err
+	}
 	return &ashlar.BuildInputs{Name: b.Name, Root: *root, Sources: sources}, nil
 }
 
@@ -166,7 +179,7 @@ func supported(b *catalog.Build) error {
 		used bool
 	}{
 		{"uses", b.Uses != ""}, {"matrix", len(b.Matrix) > 0}, {"caches", len(b.Caches) > 0},
-		{"contents.artifacts", len(b.Artifacts) > 0}, {"contents.repositories", len(b.Repositories) > 0},
+		{"contents.artifacts", len(b.Artifacts) > 0}, {"contents.keyring", len(b.Keyring) > 0},
 		{"accounts", b.Accounts.Root || b.Accounts.RunAs != "" || len(b.Accounts.Users)+len(b.Accounts.Groups) > 0},
 		{"outputs", len(b.Outputs) > 0}, {"attestations", len(b.Attestations) > 0},
 	} {

@@ -123,6 +123,9 @@ func Verify(ctx context.Context, lock *ashlar.Lock, def *catalog.Expanded, w Wor
 		if b.Sources, err = v.checkSources(ctx, &bound.Builds[i], b.Sources); err != nil {
 			return nil, err
 		}
+		if err := v.checkSysroot(ctx, &bound.Builds[i], b.Root.Sysroot); err != nil {
+			return nil, err
+		}
 	}
 	if err := v.checkRoots(ctx); err != nil {
 		return nil, err
@@ -225,6 +228,10 @@ func described(s *ashlar.Source) string {
 
 // checkRoots checks that signed indexes list every package of the build roots.
 func (v *verifier) checkRoots(ctx context.Context) error {
+	target, err := RootTarget(v.def)
+	if err != nil {
+		return err
+	}
 	checked := map[ashlar.RootPackage]bool{}
 	var unlisted []string
 	for _, b := range v.lock.Inputs.Builds {
@@ -233,7 +240,7 @@ func (v *verifier) checkRoots(ctx context.Context) error {
 				continue
 			}
 			checked[p] = true
-			ok, err := v.pins.ev.Lists(ctx, v.def.Target, p)
+			ok, err := v.pins.ev.Lists(ctx, target, p)
 			if err != nil {
 				return err
 			}

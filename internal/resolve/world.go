@@ -32,6 +32,12 @@ type World struct {
 	// Beside are the files beside the definition; nil means as they are now.
 	Beside Beside
 	Now    time.Time
+	// Own returns the newest apk packages that this factory built for a target;
+	// nil if it has none.
+	Own func(context.Context, ashlar.Target) ([]OwnPackage, error)
+	// Vouch returns nil if this factory attested a package of a sysroot, for Verify
+	// alone; else the error is fault.Denied.
+	Vouch func(context.Context, ashlar.RootPackage) error
 	// PlanOnly leaves out the fetching of packages and of Debian sources. What the
 	// pool does not have of a root's packages is then not noticed.
 	PlanOnly bool
@@ -92,11 +98,11 @@ func NewWorld(ctx context.Context, a *archive.Archive, f *source.Fetcher, t ashl
 	return worldOf(a, f, u, now), nil
 }
 
-// WorldOf returns the world that a lock was made in: that of the indexes that it
-// names. The error is fault.NotFound if they are not all kept, else that of
+// WorldOf returns the world of a target that a lock was made in: that of the indexes
+// that it names. The error is fault.NotFound if they are not all kept, else that of
 // reading them.
-func WorldOf(ctx context.Context, a *archive.Archive, f *source.Fetcher, lock *ashlar.Lock, now time.Time) (World, error) {
-	u, err := a.UniverseOf(ctx, lock.Inputs.Target, lock.Inputs.Indexes, now)
+func WorldOf(ctx context.Context, a *archive.Archive, f *source.Fetcher, t ashlar.Target, lock *ashlar.Lock, now time.Time) (World, error) {
+	u, err := a.UniverseOf(ctx, t, lock.Inputs.Indexes, now)
 	if err != nil {
 		return World{}, err
 	}

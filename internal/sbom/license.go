@@ -13,7 +13,15 @@ type Licenses struct {
 	Declared []string
 	// Texts are license texts by the name, or the whole expression, in lower case.
 	Texts map[string]string
+	// Expression is one in SPDX's own words, which counts in place of Declared.
+	Expression string
 }
+
+// maxExpression bounds a license expression, in bytes.
+const maxExpression = 4096
+
+// expressionForm is the form of an SPDX license expression.
+var expressionForm = regexp.MustCompile(`^[A-Za-z0-9.+:()-]+( [A-Za-z0-9.+:()-]+)*$`)
 
 // plain are the short names of Debian's copyright format, in lower case, that have
 // no version, and the SPDX identifiers of the very same licenses. Names that may
@@ -153,6 +161,9 @@ const (
 // declared returns the SPDX expression of what is declared, NOASSERTION for
 // nothing or too much.
 func (b *builder) declared(l Licenses) string {
+	if len(l.Expression) < maxExpression && expressionForm.MatchString(l.Expression) {
+		return l.Expression
+	}
 	var all []string
 	before := len(b.licenses)
 	for _, synopsis := range l.Declared {

@@ -8,6 +8,12 @@ const (
 	VendorAshlar = "ashlar" // packages that Ashlar built
 )
 
+// ApkPURL returns the package URL of an Alpine package, in the form of DebPURL
+// with "pkg:apk/" and Alpine's words for architectures.
+func ApkPURL(vendor, name, version, arch, distro string) string {
+	return "pkg:apk" + strings.TrimPrefix(DebPURL(vendor, name, version, arch, distro), "pkg:deb")
+}
+
 // DebPURL returns the package URL of a Debian package,
 // "pkg:deb/VENDOR/NAME@VERSION?arch=ARCH&distro=DISTRO" with what needs it
 // percent-encoded: "+" becomes "%2B", the colon of an epoch stays. Arch is
