@@ -106,6 +106,10 @@ func (s v3Spec) expand(to []byte, p *V3IndexEntry) []byte {
 	return to
 }
 
+// PublishedV3 is the pkgname-spec, without a folder, of packages of v3 that Ashlar
+// publishes: the beginning of the hash keeps them apart from packages of v2.
+const PublishedV3 = "${name}-${version}.${hash:8}.apk"
+
 // V3FileName returns the path, relative to the folder of the index, where a
 // client of an index with the given pkgname-spec looks for the file of a package:
 // the spec with name, version, arch and hash in place of ${name}, ${version},

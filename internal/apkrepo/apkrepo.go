@@ -193,7 +193,7 @@ func checkArch(arch string) error {
 // client takes the name to be relative to the repository, not to the index. The
 // architecture is spelled out, since packages for every machine lie with the
 // others.
-func pkgnameSpec(arch string) string { return arch + "/${name}-${version}.${hash:8}.apk" }
+func pkgnameSpec(arch string) string { return arch + "/" + apk.PublishedV3 }
 
 // FileNameV3 returns the name of the file under which a package of v3 is
 // published, and under which Packages.adb lists it: it has the beginning of its

@@ -58,14 +58,31 @@ func (r *Runner) debs(ctx context.Context, arch ashlar.Arch, l ashlar.Layer) (ll
 	return engine.Folder(ctx, r.Blobs(), arch, files)
 }
 
-// bootstrap returns the digest of the bootstrap layer for a set of packages. A
-// file in the memo folder, named for the set, remembers it.
+// bootstrap returns the digest of the bootstrap layer for a set of packages.
 func (r *Runner) bootstrap(ctx context.Context, packages []ashlar.RootPackage) (ashlar.Digest, error) {
+	return r.layer(ctx, bootstrapVersion, packages, func(w io.Writer, files []opener) error {
+		debs := make([]deb.Opener, len(files))
+		for i, open := range files {
+			debs[i] = func() (deb.Blob, error) { return open() }
+		}
+		return deb.WriteBootstrap(w, debs)
+	})
+}
+
+// An opener opens the file of a package.
+type opener func() (blob.Blob, error)
+
+// layer returns the digest of the layer that write makes of packages. The store
+// keeps it; a file in the memo folder, named for the packages and the version of
+// what makes the layer, remembers it.
+func (r *Runner) layer(ctx context.Context, version any, packages []ashlar.RootPackage, write func(io.Writer, []opener) error) (ashlar.Digest, error) {
 	list := make([]ashlar.Digest, len(packages))
+	files := make([]opener, len(packages))
 	for i, p := range packages {
 		list[i] = p.Digest
+		files[i] = func() (blob.Blob, error) { return r.Store.Open(ctx, p.Digest) }
 	}
-	b, err := json.Marshal([]any{bootstrapVersion, list})
+	b, err := json.Marshal([]any{version, list})
 	if err != nil {
 		return "", err // unreachable: digests always encode
 	}
@@ -76,28 +93,15 @@ func (r *Runner) bootstrap(ctx context.Context, packages []ashlar.RootPackage) (
 			return d, nil
 		}
 	}
-	d, err := writeBootstrap(ctx, r.Store, list)
+	pipe, w := io.Pipe()
+	go func() { w.CloseWithError(write(w, files)) }()
+	f, err := r.Store.Put(ctx, pipe, "")
 	if err != nil {
+		pipe.CloseWithError(err)
 		return "", err
 	}
 	if err := durable.MkdirAll(r.Memo, 0o755); err != nil {
 		return "", err
 	}
-	return d, durable.WriteFile(memo, []byte(d), 0o644)
-}
-
-// writeBootstrap stores the layer made of the .debs and returns its digest.
-func writeBootstrap(ctx context.Context, store blob.Store, list []ashlar.Digest) (ashlar.Digest, error) {
-	var files []deb.Opener
-	for _, d := range list {
-		files = append(files, func() (deb.Blob, error) { return store.Open(ctx, d) })
-	}
-	r, w := io.Pipe()
-	go func() { w.CloseWithError(deb.WriteBootstrap(w, files)) }()
-	f, err := store.Put(ctx, r, "")
-	if err != nil {
-		r.CloseWithError(err)
-		return "", err
-	}
-	return f.Digest, nil
+	return f.Digest, durable.WriteFile(memo, []byte(f.Digest), 0o644)
 }

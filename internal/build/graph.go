@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/client/llb"
@@ -55,18 +56,29 @@ func unpacked(l ashlar.Layer) int64 {
 }
 
 // graph returns the state that holds the outputs of a build under /0 (what lies
-// in ashlar.SourceDir) and /1 (what lies in ashlar.DebDir).
-func (b *BuildPlan) graph(root llb.State, v Variation) llb.State {
+// in ashlar.SourceDir), /1 (what lies in ashlar.DebDir) and /2 (in PackDir). Every
+// step sees the given mounts.
+func (b *BuildPlan) graph(root llb.State, mounts []engine.Mount, v Variation) llb.State {
 	state := v.prepare(root)
 	for i := range b.Steps {
-		state = b.Steps[i].run(state, stepName(b.Name, i, &b.Steps[i]), v)
+		if v.NoTests && b.Steps[i].Name == testStepName {
+			continue
+		}
+		state = b.Steps[i].run(state, stepName(b.Name, i, &b.Steps[i]), mounts, v)
 	}
-	return llb.Scratch().File(
-		llb.Copy(state, ashlar.SourceDir, "/0", &llb.CopyInfo{
-			CopyDirContentsOnly: true, CreateDestPath: true, IncludePatterns: outputPatterns,
-		}).Copy(state, ashlar.DebDir, "/1", &llb.CopyInfo{
-			CopyDirContentsOnly: true, CreateDestPath: true, IncludePatterns: []string{"*.deb"},
-		}), llb.WithCustomName(b.Name+": collect"))
+	take := func(patterns ...string) *llb.CopyInfo {
+		return &llb.CopyInfo{CopyDirContentsOnly: true, CreateDestPath: true, IncludePatterns: patterns}
+	}
+	outputs := llb.Copy(state, ashlar.SourceDir, "/0", take(outputPatterns...)).Copy(state, ashlar.DebDir, "/1", take("*.deb"))
+	if b.packs() {
+		outputs = outputs.Copy(state, PackDir, "/2", take("*"+treeSuffix))
+	}
+	return llb.Scratch().File(outputs, llb.WithCustomName(b.Name+": collect"))
+}
+
+// packs reports whether a step of the build leaves a tree to be packed.
+func (b *BuildPlan) packs() bool {
+	return slices.ContainsFunc(b.Steps, func(s Step) bool { return s.Pack != nil })
 }
 
 // outputPatterns are the files that dpkg leaves beside the source tree.
@@ -78,7 +90,7 @@ func stepName(build string, i int, s *Step) string {
 }
 
 // run returns the state after the step.
-func (s *Step) run(root llb.State, name string, v Variation) llb.State {
+func (s *Step) run(root llb.State, name string, mounts []engine.Mount, v Variation) llb.State {
 	env := map[string]string{"HOME": "/root", "LC_ALL": "C.UTF-8"}
 	maps.Copy(env, s.Env)
 	step := engine.Step{
@@ -87,9 +99,14 @@ func (s *Step) run(root llb.State, name string, v Variation) llb.State {
 		Env:     env,
 		Dir:     s.Dir,
 		Network: s.Network,
+		Mounts:  slices.Clone(mounts),
 	}
 	for _, in := range s.Inputs {
 		step.Mounts = append(step.Mounts, engine.BlobMount(path.Join(InputDir, in.Name), in.Digest))
+	}
+	if s.Uses == "runs" {
+		last := len(step.Args) - 1
+		step.Args[last] = v.script() + step.Args[last]
 	}
 	v.apply(&step)
 	return step.Run(root).Root()
@@ -107,6 +124,19 @@ func (s *Step) command() []string {
 	return append(words, "-c", s.Script)
 }
 
+// script returns what a script of a definition begins with under other conditions:
+// it is given the umask, and says in the log what conditions it found.
+func (v Variation) script() string {
+	if v.Umask == "" {
+		return ""
+	}
+	return fmt.Sprintf("umask %s\necho \"%s host=$(uname -n) umask=$(umask) nproc=$(nproc) date=$(date -u +%%F) locale=$LC_ALL\"\n", v.Umask, FoundConditions)
+}
+
+// FoundConditions begins the line of the log in which a script says under which
+// conditions it was run, if they were not the usual ones.
+const FoundConditions = "ashlar: conditions:"
+
 // apply changes the conditions of a step.
 func (v Variation) apply(s *engine.Step) {
 	s.Fresh = v.Fresh
@@ -119,6 +149,7 @@ func (v Variation) apply(s *engine.Step) {
 	}
 	if v.Parallel != 0 {
 		s.Env["ASHLAR_PARALLEL"] = fmt.Sprint(v.Parallel)
+		s.Env["OMP_NUM_THREADS"] = fmt.Sprint(v.Parallel) // nproc goes by it
 	}
 	if v.Umask != "" {
 		s.Env["ASHLAR_UMASK"] = v.Umask

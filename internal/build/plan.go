@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/ashlar-project/ashlar"
@@ -45,6 +46,9 @@ type Step struct {
 	Dir     string            `json:"dir"`
 	Network bool              `json:"network,omitempty"`
 	Inputs  []Input           `json:"inputs,omitempty"`
+	// Pack says how the tree that the step exports is packed, outside of the
+	// sandbox; nil for a step that packs nothing.
+	Pack *Packing `json:"pack,omitempty"`
 }
 
 // An Input is a pinned file that a step finds at InputDir/Name.
@@ -79,7 +83,7 @@ func NewPlan(def *catalog.Expanded, lock *ashlar.Lock, policy Policy) (*Plan, er
 		return nil, fault.New(fault.Invalid, "nothing to build: contents.builds is empty").At(def.File, def.Line)
 	}
 	for i := range def.Builds {
-		b, err := planBuild(&def.Builds[i], lock.Inputs.Builds[i], policy)
+		b, err := planBuild(&def.Builds[i], lock, i, policy)
 		if err != nil {
 			return nil, err
 		}
@@ -89,7 +93,12 @@ func NewPlan(def *catalog.Expanded, lock *ashlar.Lock, policy Policy) (*Plan, er
 }
 
 // planBuild plans one build: its files are placed first, then its steps run.
-func planBuild(b *catalog.Build, in ashlar.BuildInputs, policy Policy) (*BuildPlan, error) {
+func planBuild(b *catalog.Build, lock *ashlar.Lock, n int, policy Policy) (*BuildPlan, error) {
+	in := lock.Inputs.Builds[n]
+	epoch, err := packEpoch(b, lock)
+	if err != nil {
+		return nil, err
+	}
 	place, err := placeStep(b, in.Sources)
 	if err != nil {
 		return nil, err
@@ -99,6 +108,14 @@ func planBuild(b *catalog.Build, in ashlar.BuildInputs, policy Policy) (*BuildPl
 		step, err := planStep(b, &b.Pipeline[i], policy)
 		if err != nil {
 			return nil, err
+		}
+		if epoch != 0 && step.Env[sourceDateEpoch] == "" {
+			step.Env[sourceDateEpoch] = strconv.FormatInt(epoch, 10)
+		}
+		if step.Pack != nil {
+			if err := step.Pack.complete(lock, epoch); err != nil {
+				return nil, err
+			}
 		}
 		plan.Steps = append(plan.Steps, *step)
 	}
@@ -124,6 +141,8 @@ var planners = map[string]planner{
 	"dpkg/build@v1":     dpkgBuild,
 	"patch@v1":          plainPatch,
 	"git/patch@v1":      gitPatch,
+
+	"dhi/build-pkg:0": buildPkg,
 }
 
 // Implemented returns the sorted names of the step kinds that this engine builds.
@@ -216,9 +235,10 @@ func (p *Plan) Key() ashlar.Digest {
 		Order    []ashlar.Run
 	}
 	type keyed struct {
-		Target ashlar.Target
-		Root   []layer
-		Steps  []Step
+		Target  ashlar.Target
+		Root    []layer
+		Sysroot []string `json:",omitempty"`
+		Steps   []Step
 	}
 	var form []keyed
 	for _, b := range p.Builds {
@@ -230,6 +250,12 @@ func (p *Plan) Key() ashlar.Digest {
 			}
 			sort.Strings(kl.Packages)
 			k.Root = append(k.Root, kl)
+		}
+		if s := b.Root.Sysroot; s != nil {
+			k.Sysroot = append(k.Sysroot, s.Path)
+			for _, p := range s.Packages {
+				k.Sysroot = append(k.Sysroot, fmt.Sprintf("%s@%s", p.Name, p.Digest))
+			}
 		}
 		form = append(form, k)
 	}

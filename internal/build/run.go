@@ -60,7 +60,7 @@ func (r *Runner) Run(ctx context.Context, plan *Plan) (*ashlar.Result, error) {
 	res.Engine = version
 	rec := newRecorder(plan, r.Log, r.Progress)
 	for i := range plan.Builds {
-		files, err := r.runBuild(ctx, plan.Target.Arch, &plan.Builds[i], rec)
+		files, err := r.runBuild(ctx, plan.Target, &plan.Builds[i], rec)
 		if err != nil {
 			return nil, explain(err, rec)
 		}
@@ -72,8 +72,8 @@ func (r *Runner) Run(ctx context.Context, plan *Plan) (*ashlar.Result, error) {
 			return nil, fault.New(fault.Failed, "two builds of %s both made %s", plan.Definition, res.Files[i].Name)
 		}
 	}
-	if len(res.Debs()) == 0 {
-		return nil, fault.New(fault.Failed, "%s made no package: no .deb in %s or %s", plan.Definition, ashlar.SourceDir, ashlar.DebDir)
+	if len(res.Packages()) == 0 {
+		return nil, fault.New(fault.Failed, "%s made no package: no .deb in %s or %s, and no step packs %s", plan.Definition, ashlar.SourceDir, ashlar.DebDir, ashlar.TargetDir)
 	}
 	log := rec.log()
 	f, err := r.Store.Put(ctx, strings.NewReader(log), "")
@@ -88,17 +88,29 @@ func (r *Runner) Run(ctx context.Context, plan *Plan) (*ashlar.Result, error) {
 }
 
 // runBuild executes one build and stores its outputs.
-func (r *Runner) runBuild(ctx context.Context, arch ashlar.Arch, b *BuildPlan, rec *recorder) ([]ashlar.File, error) {
-	root, err := r.Root(ctx, arch, b.Root)
+func (r *Runner) runBuild(ctx context.Context, target ashlar.Target, b *BuildPlan, rec *recorder) ([]ashlar.File, error) {
+	root, err := r.Root(ctx, target.Arch, b.Root)
 	if err != nil {
 		return nil, err
 	}
-	return r.export(ctx, b.graph(root, r.Vary), engine.Request{Arch: arch, Progress: rec.event, Network: b.hasNetwork()})
+	mounts, err := r.sysroot(ctx, target.Arch, b.Root.Sysroot)
+	if err != nil {
+		return nil, err
+	}
+	req := engine.Request{Arch: target.Arch, Progress: rec.event, Network: b.hasNetwork()}
+	return r.export(ctx, b.graph(root, mounts, r.Vary), req, func(dir string) ([]ashlar.File, error) {
+		files, err := r.gather(ctx, dir)
+		if err != nil || !b.packs() {
+			return files, err
+		}
+		packed, err := r.packTrees(ctx, b, target.Arch, dir, rec)
+		return append(files, packed...), err
+	})
 }
 
-// export solves a state as the request says and stores the files in the folders
-// at its top.
-func (r *Runner) export(ctx context.Context, state llb.State, req engine.Request) ([]ashlar.File, error) {
+// export solves a state as the request says and returns what take finds in the
+// folder that the state is written to.
+func (r *Runner) export(ctx context.Context, state llb.State, req engine.Request, take func(dir string) ([]ashlar.File, error)) ([]ashlar.File, error) {
 	tmp, err := newScratch(r.Scratch)
 	if err != nil {
 		return nil, err
@@ -108,7 +120,7 @@ func (r *Runner) export(ctx context.Context, state llb.State, req engine.Request
 	if err := r.Engine.Solve(ctx, state, req); err != nil {
 		return nil, err
 	}
-	return r.gather(ctx, req.Out)
+	return take(req.Out)
 }
 
 // gather stores the files below dir. What a build leaves is hostile: only plain

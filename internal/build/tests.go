@@ -86,7 +86,11 @@ func testResult(plan *Plan, log string) ashlar.TestResult {
 	if !said.MatchString(log) {
 		return ashlar.TestResult{Outcome: ashlar.TestsNone, Reason: "the engine had the result of an earlier run, whose log was not kept; build with --fresh to see the tests"}
 	}
+	ran := testStep(plan)
 	res := ashlar.TestResult{Outcome: ashlar.TestsPassed, Reason: runner(plan) + " ran the test suite and succeeded"}
+	if ran {
+		res.Reason = "the definition's step " + strconv.Quote(testStepName) + " ran and succeeded"
+	}
 	for _, t := range tallies {
 		for _, m := range t.form.FindAllStringSubmatch(log, -1) {
 			res.Passed += group(m, t.passed)
@@ -94,7 +98,7 @@ func testResult(plan *Plan, log string) ashlar.TestResult {
 			res.Skipped += group(m, t.skipped)
 		}
 	}
-	if res.Passed+res.Failed == 0 && !ranTests(log) {
+	if res.Passed+res.Failed == 0 && !ran && !ranTests(log) {
 		return ashlar.TestResult{Outcome: ashlar.TestsNone, Reason: "no test command was seen in the build log"}
 	}
 	return res
@@ -108,6 +112,17 @@ func runner(plan *Plan) string {
 		}
 	}
 	return "dpkg-buildpackage"
+}
+
+// testStepName is what a definition calls the script that runs the tests of a
+// package that it builds without dpkg.
+const testStepName = "test"
+
+// testStep reports whether the plan has such a script.
+func testStep(plan *Plan) bool {
+	return slices.ContainsFunc(plan.Builds, func(b BuildPlan) bool {
+		return slices.ContainsFunc(b.Steps, func(s Step) bool { return s.Name == testStepName })
+	})
 }
 
 // switchedOff returns how the definition turns tests off, or "".

@@ -28,6 +28,7 @@ var stepKinds = []StepKind{
 	{Uses: "cosign/verify-blob@v1", Does: "check a file's signature with cosign"},
 	{Uses: "deb/build@v1", Does: "pack a Debian package from a control file"},
 	{Uses: "deb/install@v1", Does: "install a Debian package"},
+	{Uses: packStep, Does: "pack a tree as apk and Debian packages", Built: true},
 	{Uses: "dpkg/build@v1", Does: "build a Debian source package", Built: true},
 	{Uses: "dpkg/bump@v1", Does: "add a version to a Debian changelog", Built: true},
 	{Uses: "dpkg/extract@v1", Does: "unpack a Debian package"},
@@ -61,6 +62,13 @@ var stepKinds = []StepKind{
 	{Uses: "yarn/patch@v1", Does: "raise Yarn dependencies"},
 	{Uses: "yq/patch@v1", Does: "change a YAML file"},
 }
+
+// packStep is the one image that this program stands in for.
+const packStep = "dhi/build-pkg:0"
+
+// Packs reports whether a step packs what the steps before it left in
+// ${target.dir}.
+func Packs(uses string) bool { return uses == packStep }
 
 // An image reference has a tag or a digest and, unlike a step, no version "@v1".
 var imageForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._:/-]*(:[A-Za-z0-9_][A-Za-z0-9._-]*|@sha256:[0-9a-f]{64})$`)

@@ -78,8 +78,8 @@ func checkNames(checks []elfcheck.Check) string {
 	return strings.Join(names, ", ")
 }
 
-// allows reports whether the exception is for a check of a file.
-func (e *Exception) allows(check elfcheck.Check, file string) bool {
+// Allows reports whether the exception is for a check of a file.
+func (e *Exception) Allows(check elfcheck.Check, file string) bool {
 	if !slices.Contains(e.Checks, check) {
 		return false
 	}

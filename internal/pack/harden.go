@@ -140,7 +140,7 @@ func dependsOn(b *Binary, name string) bool {
 // excuse returns the reason for which a file may fail a check.
 func (s *Set) excuse(check elfcheck.Check, path string, used []bool) (string, bool) {
 	for i := range s.options.Exceptions {
-		if e := &s.options.Exceptions[i]; e.allows(check, path) {
+		if e := &s.options.Exceptions[i]; e.Allows(check, path) {
 			used[i] = true
 			return e.Reason, true
 		}

@@ -197,7 +197,7 @@ func TestParseExceptions(t *testing.T) {
 	} {
 		allowed := false
 		for _, e := range got {
-			allowed = allowed || e.allows(elfCheck(c.check), c.path)
+			allowed = allowed || e.Allows(elfCheck(c.check), c.path)
 		}
 		if allowed != c.want {
 			t.Errorf("%s %s: %t", c.check, c.path, allowed)

@@ -1,0 +1,101 @@
+package build
+
+import (
+	"archive/tar"
+	"context"
+	"io"
+	"path"
+	"time"
+
+	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/apk"
+	"github.com/ashlar-project/ashlar/internal/engine"
+	"github.com/ashlar-project/ashlar/internal/fault"
+)
+
+// sysrootVersion changes when the layer made of a sysroot's packages does.
+const sysrootVersion = "sysroot 1"
+
+// sysroot returns a mount of the files of a sysroot's packages, which no step can
+// change; nil if there are none. What is compiled against them needs no database
+// of packages and no script to have run.
+func (r *Runner) sysroot(ctx context.Context, arch ashlar.Arch, s *ashlar.Sysroot) ([]engine.Mount, error) {
+	if s == nil || len(s.Packages) == 0 {
+		return nil, nil
+	}
+	layer, err := r.layer(ctx, sysrootVersion, s.Packages, writeSysroot)
+	if err != nil {
+		return nil, err
+	}
+	state, err := engine.Image(ctx, r.Blobs(), arch, layer)
+	if err != nil {
+		return nil, err
+	}
+	return []engine.Mount{{Path: s.Path, State: state, ReadOnly: true}}, nil
+}
+
+// writeSysroot writes one tar stream of the files of apk packages of the second
+// generation. A later package replaces files of an earlier one: the lock has them
+// in the order of installation.
+func writeSysroot(w io.Writer, files []opener) error {
+	s := sysrootWriter{w: tar.NewWriter(w), made: map[string]bool{}}
+	for _, open := range files {
+		f, err := open()
+		if err != nil {
+			return err
+		}
+		p, err := apk.OpenV2(f, nil)
+		if err == nil {
+			err = p.Walk(s.entry)
+		}
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return s.w.Close()
+}
+
+type sysrootWriter struct {
+	w    *tar.Writer
+	made map[string]bool // folders
+}
+
+func (s *sysrootWriter) entry(e *apk.Entry, r io.Reader) error {
+	if err := s.folders(path.Dir(e.Path)); err != nil {
+		return err
+	}
+	h := &tar.Header{Name: e.Path, Mode: int64(e.Mode), ModTime: time.Unix(e.ModTime, 0), Format: tar.FormatPAX}
+	switch e.Kind {
+	case apk.RegularFile:
+		h.Typeflag, h.Size = tar.TypeReg, e.Size
+	case apk.Symlink:
+		h.Typeflag, h.Linkname = tar.TypeSymlink, e.Target
+	case apk.HardLink:
+		h.Typeflag, h.Linkname = tar.TypeLink, e.Target
+	case apk.Directory:
+		return s.folders(e.Path)
+	default:
+		return fault.New(fault.Invalid, "%s: a device has no place in a sysroot", e.Path)
+	}
+	if err := s.w.WriteHeader(h); err != nil {
+		return err
+	}
+	if e.Kind != apk.RegularFile {
+		return nil
+	}
+	_, err := io.Copy(s.w, r)
+	return err
+}
+
+// folders writes a folder and those above it, each once.
+func (s *sysrootWriter) folders(dir string) error {
+	if dir == "." || dir == "" || s.made[dir] {
+		return nil
+	}
+	if err := s.folders(path.Dir(dir)); err != nil {
+		return err
+	}
+	s.made[dir] = true
+	return s.w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755, ModTime: time.Unix(0, 0), Format: tar.FormatPAX})
+}
