@@ -79,7 +79,10 @@ func Judge(ctx context.Context, r *build.Runner, c *Case) (*ashlar.Verdict, erro
 		group.Go(func() error {
 			step := t.step(repo)
 			err := r.Engine.Solve(ctx, step.Run(root).Root(), engine.Request{Blobs: r.Blobs(), Arch: c.Target.Arch, Progress: serially(&once, r.Progress)})
-			checks[i], err = t.outcome(err)
+			check, err := outcome(ashlar.Check{Name: t.name(), Subject: t.pkg, Detail: t.detail()}, err)
+			if err == nil {
+				checks[i] = *check
+			}
 			return err
 		})
 	}
@@ -104,10 +107,10 @@ func serially(mu *sync.Mutex, f func(engine.Event)) func(engine.Event) {
 	}
 }
 
-// outcome turns the end of a trial's step into a check. Only the step's own
-// failure is a verdict; anything else is an error.
-func (t trial) outcome(err error) (ashlar.Check, error) {
-	check := ashlar.Check{Name: t.name(), Subject: t.pkg, Outcome: ashlar.CheckPassed, Detail: t.detail()}
+// outcome turns the end of a trial's step into the check's outcome. Only the step's
+// own failure is a verdict; anything else is an error.
+func outcome(check ashlar.Check, err error) (*ashlar.Check, error) {
+	check.Outcome = ashlar.CheckPassed
 	var failed *engine.StepError
 	switch {
 	case err == nil:
@@ -115,9 +118,9 @@ func (t trial) outcome(err error) (ashlar.Check, error) {
 		check.Outcome = ashlar.CheckFailed
 		check.Detail = fmt.Sprintf("%v\n%s", failed, strings.Join(failed.Log, "\n"))
 	default:
-		return check, err
+		return nil, err
 	}
-	return check, nil
+	return &check, nil
 }
 
 // Failure returns nil if the verdict passed, else an error that names what failed.

@@ -151,17 +151,17 @@ func TestScript(t *testing.T) {
 
 // TestOutcome checks that only a step's own failure is a verdict.
 func TestOutcome(t *testing.T) {
-	x := trial{pkg: "stone", to: "1"}
+	x := ashlar.Check{Name: "install", Subject: "stone"}
 	step := &engine.StepError{Name: "install stone", ExitCode: 100, Log: []string{"dpkg: error", "it does not fit"}}
-	check, err := x.outcome(fault.New(fault.Failed, "%w", step))
+	check, err := outcome(x, fault.New(fault.Failed, "%w", step))
 	if err != nil || check.Outcome != ashlar.CheckFailed || !strings.Contains(check.Detail, "it does not fit") {
 		t.Errorf("a failed step gives %+v, %v", check, err)
 	}
-	if check, err := x.outcome(nil); err != nil || check.Outcome != ashlar.CheckPassed {
+	if check, err := outcome(x, nil); err != nil || check.Outcome != ashlar.CheckPassed {
 		t.Errorf("success gives %+v, %v", check, err)
 	}
 	gone := fault.New(fault.Unavailable, "the engine ended")
-	if _, err := x.outcome(gone); !errors.Is(err, gone) {
+	if _, err := outcome(x, gone); !errors.Is(err, gone) {
 		t.Errorf("an engine that ended gives %v", err)
 	}
 }
