@@ -12,14 +12,12 @@ import (
 	"io"
 	"io/fs"
 	"net/url"
-	"path"
 	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/ashlar-project/ashlar"
-	"github.com/ashlar-project/ashlar/internal/deb"
 	"github.com/ashlar-project/ashlar/internal/fault"
 )
 
@@ -30,8 +28,12 @@ const (
 	BuilderL3 = "https://github.com/ashlar-project/ashlar/builder/l3@v1"
 )
 
-// BuildTypeDeb names the form of the parameters in the provenance of a .deb.
-const BuildTypeDeb = "https://github.com/ashlar-project/ashlar/build/deb@v1"
+// The build types name the form of the parameters in the provenance of a .deb
+// and of an .apk; both are alike.
+const (
+	BuildTypeDeb = "https://github.com/ashlar-project/ashlar/build/deb@v1"
+	BuildTypeApk = "https://github.com/ashlar-project/ashlar/build/apk@v1"
+)
 
 // bundleSuffix ends the name of every file of statements.
 const bundleSuffix = ".sigstore.json"
@@ -49,11 +51,17 @@ type Evidence struct {
 	Gate       *ashlar.Verdict `json:"gate,omitempty"` // nil if the gate did not run
 	Invocation string          `json:"invocation,omitempty"`
 	Now        time.Time       `json:"now"` // when the statements are made, UTC
+	// Summaries are the signed verification summaries of the packages of our own that
+	// the lock names, by the digest of the package.
+	Summaries map[ashlar.Digest][]byte `json:"summaries,omitempty"`
 
 	// Builder is who vouches. The signer sets it, whatever the caller says.
 	Builder Builder `json:"builder"`
 
 	unread map[ashlar.Digest]bool // indexes of the gate that are not in the store
+	trust  Trust                  // who signed Summaries
+
+	rootDistro ashlar.Distro // of sources and build roots
 }
 
 // A Definition is the text that the build followed, and where it is from.
@@ -167,47 +175,28 @@ func (e *Evidence) checkNames() error {
 		}
 		seen[f.Name] = true
 	}
-	if len(e.Result.Debs()) == 0 {
-		return fault.New(fault.Invalid, "the result holds no .deb")
+	if len(e.Result.Packages()) == 0 {
+		return fault.New(fault.Invalid, "the result holds no package")
 	}
 	return nil
-}
-
-// A verifiedSet is the output whose bytes have been read.
-type verifiedSet struct {
-	packages  map[string]*deb.Package // by file name
-	documents map[string]documents    // by name of the package
-}
-
-// documents are what a package says of its licenses: the copyright file, or the
-// name of another package that has it for both.
-type documents struct {
-	copyright []byte
-	of        string
-}
-
-// isPackage reports whether a file is a binary package, for users or for the
-// installer.
-func isPackage(name string) bool {
-	ext := path.Ext(name)
-	return ext == ".deb" || ext == ".udeb"
 }
 
 // checkFiles recomputes the digest of every output and of every pinned input,
 // and reads the control file of every package.
 func (e *Evidence) checkFiles(ctx context.Context, files Files) (*verifiedSet, error) {
-	set := &verifiedSet{packages: map[string]*deb.Package{}, documents: map[string]documents{}}
+	set := &verifiedSet{packages: map[string]builtPackage{}, documents: map[string]documents{}}
 	for _, f := range append([]ashlar.File{e.Result.Log}, e.Result.Files...) {
 		if f == (ashlar.File{}) {
 			continue
 		}
-		if err := checkContent(ctx, files, f); err != nil {
+		err := checkContent(ctx, files, f)
+		if err != nil {
 			return nil, err
 		}
 		if !isPackage(f.Name) {
 			continue
 		}
-		if err := set.read(ctx, files, f); err != nil {
+		if err := set.readPackage(ctx, files, f, e.Lock.Inputs.Target.Distro); err != nil {
 			return nil, err
 		}
 	}
@@ -224,7 +213,39 @@ func (e *Evidence) checkFiles(ctx context.Context, files Files) (*verifiedSet, e
 			return nil, err
 		}
 	}
+	if err := e.checkUnsigned(ctx, files); err != nil {
+		return nil, err
+	}
 	return set, e.checkIndexes(ctx, files)
+}
+
+// checkUnsigned checks that signing changed nothing of a package but its signatures.
+func (e *Evidence) checkUnsigned(ctx context.Context, files Files) error {
+	signed := map[string]ashlar.File{}
+	for _, f := range e.Result.Files {
+		signed[f.Name] = f
+	}
+	for _, f := range e.Result.Unsigned {
+		if err := checkContent(ctx, files, f); err != nil {
+			return err
+		}
+		was, err := openFile(ctx, files, f)
+		if err != nil {
+			return err
+		}
+		defer was.Close()
+		is, err := openFile(ctx, files, signed[f.Name])
+		if err != nil {
+			return err
+		}
+		defer is.Close()
+		if same, err := SameContent(was, is); err != nil {
+			return fault.New(fault.KindOf(err), "%w", err).At(f.Name, 0)
+		} else if !same {
+			return fault.New(fault.Denied, "%s is not the package that was built: more than its signatures differ", f.Name)
+		}
+	}
+	return nil
 }
 
 // checkIndexes recomputes the digests of the signed indexes of lock and gate. Those of
@@ -281,33 +302,4 @@ func openFile(ctx context.Context, files Files, f ashlar.File) (Content, error) 
 		return nil, fault.New(fault.Denied, "%s cannot be read again, and nothing is signed unseen: %w", f.Name, err)
 	}
 	return content, nil
-}
-
-// read reads the control file and the copyright file of a .deb or .udeb, and
-// checks that the file bears the name that its content gives it.
-func (s *verifiedSet) read(ctx context.Context, files Files, f ashlar.File) error {
-	content, err := openFile(ctx, files, f)
-	if err != nil {
-		return err
-	}
-	defer content.Close()
-	opened, err := deb.Open(content, content.Size())
-	if err != nil {
-		return fault.New(fault.Invalid, "%w", err).At(f.Name, 0)
-	}
-	p, err := opened.Package()
-	if err != nil {
-		return fault.New(fault.Invalid, "%w", err).At(f.Name, 0)
-	}
-	want := strings.TrimSuffix(ashlar.DebFileName(p.Name, p.Version, p.Arch), ".deb") + path.Ext(f.Name)
-	if want != f.Name {
-		return fault.New(fault.Denied, "the file is named %s and holds %s", f.Name, want)
-	}
-	s.packages[f.Name] = p
-	var d documents
-	if d.copyright, d.of, err = opened.Copyright(); err != nil && !fault.Is(err, fault.Invalid) {
-		return fault.New(fault.Denied, "read %s: %w", f.Name, err)
-	}
-	s.documents[p.Name] = d // of a data archive that is malformed nothing is said: the gate installed it, or says so
-	return nil
 }

@@ -106,7 +106,7 @@ var contradictions = []hostileCase{
 	{"another definition", func(_ *testing.T, b *testBuild) { b.e.Definition.Content = []byte("image: x\n") }, "is not the one"},
 	{"another path", func(_ *testing.T, b *testBuild) { b.e.Definition.Path = "package/x.yaml" }, "the evidence of"},
 	{"another target", func(_ *testing.T, b *testBuild) { b.e.Result.Target.Arch = "arm64" }, "the lock for"},
-	{"no .deb", func(_ *testing.T, b *testBuild) { b.e.Result.Files = b.e.Result.Files[1:3] }, "no .deb"},
+	{"no package", func(_ *testing.T, b *testBuild) { b.e.Result.Files = b.e.Result.Files[1:3] }, "holds no package"},
 	{"no lock", func(_ *testing.T, b *testBuild) { b.e.Lock = nil }, "without a lock"},
 	{"another plan", func(_ *testing.T, b *testBuild) { b.e.Result.Key = ashlar.DigestOf([]byte("plan")) }, "lead to"},
 	{"a hidden network", func(t *testing.T, b *testBuild) {

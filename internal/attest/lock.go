@@ -48,7 +48,7 @@ func (e *Evidence) checkLock(ctx context.Context, d *Desk, def *catalog.Expanded
 		return err
 	}
 	found, err := resolve.Verify(ctx, e.Lock, def, resolve.World{
-		Fetcher: lockedFetcher{e.Lock, d.store}, Store: d.store, Beside: lockedBeside{e.Lock, d.store}, Now: e.Now,
+		Fetcher: lockedFetcher{e.Lock, d.store}, Store: d.store, Beside: lockedBeside{e.Lock, d.store}, Now: e.Now, Vouch: e.vouch,
 	}, past)
 	if err != nil {
 		return err

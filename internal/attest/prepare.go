@@ -6,10 +6,8 @@ import (
 	"path"
 
 	"github.com/ashlar-project/ashlar"
-	"github.com/ashlar-project/ashlar/internal/deb"
 	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/intoto"
-	"github.com/ashlar-project/ashlar/internal/sbom"
 )
 
 // A Prepared statement is ready to be signed.
@@ -188,12 +186,12 @@ func reason(s string) string {
 // vsa is the summary that an installer can check alone. It is only made of
 // builds that the default policy lets through, and rests on the caller's word
 // wherever the policy does: for the tests and the gate.
-func (e *Evidence) vsa(p *deb.Package, provenance Prepared) *intoto.VSA {
+func (e *Evidence) vsa(p builtPackage, provenance Prepared) *intoto.VSA {
 	now := e.Now.UTC()
 	return &intoto.VSA{
 		Verifier:     intoto.Verifier{ID: e.Builder.ID},
 		TimeVerified: &now,
-		ResourceURI:  purl(sbom.VendorAshlar, p.Name, p.Version, p.Arch, e.Lock.Inputs.Target.Distro),
+		ResourceURI:  p.purl,
 		Policy:       DefaultPolicy().descriptor(),
 		InputAttestations: []intoto.Descriptor{{
 			Name: provenance.Name, MediaType: intoto.PayloadType,

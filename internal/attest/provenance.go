@@ -49,18 +49,19 @@ const (
 	notePURL   = "purl"
 	noteTrust  = "trust"
 
-	trustBinary = "built by the distribution, not rebuilt here: the chain to its source leaves our hands"
-	trustNobody = "nobody vouches for this source"
-	trustUnread = "named by the gate; the signer did not have it to read"
-	roleSource  = "source"
-	roleRoot    = "build root"
-	roleIndex   = "index"
-	roleCatalog = "catalog"
-	roleProgram = "engine"
-	roleGiven   = "definition"
-	rolePart    = "included by the definition"
-	roleFrom    = "holds a patch"
-	roleFetched = "fetched"
+	trustBinary  = "built by the distribution, not rebuilt here: the chain to its source leaves our hands"
+	trustNobody  = "nobody vouches for this source"
+	trustUnread  = "named by the gate; the signer did not have it to read"
+	roleSource   = "source"
+	roleRoot     = "build root"
+	roleIndex    = "index"
+	roleCatalog  = "catalog"
+	roleProgram  = "engine"
+	roleGiven    = "definition"
+	rolePart     = "included by the definition"
+	roleFrom     = "holds a patch"
+	roleFetched  = "fetched"
+	roleUnsigned = "package before it was signed"
 )
 
 // provenance is the same for every file of the source set.
@@ -85,7 +86,7 @@ func (e *Evidence) provenance() (*intoto.Provenance, error) {
 	}
 	return &intoto.Provenance{
 		BuildDefinition: intoto.BuildDefinition{
-			BuildType: BuildTypeDeb, ExternalParameters: external, InternalParameters: internal,
+			BuildType: e.buildType(), ExternalParameters: external, InternalParameters: internal,
 			ResolvedDependencies: e.dependencies(),
 		},
 		RunDetails: e.runDetails(),
@@ -125,6 +126,11 @@ func (e *Evidence) runDetails() intoto.RunDetails {
 			run.Byproducts = append(run.Byproducts, describe(f))
 		}
 	}
+	for _, f := range e.Result.Unsigned {
+		d := describe(f)
+		d.Annotations = map[string]any{noteRole: roleUnsigned}
+		run.Byproducts = append(run.Byproducts, d)
+	}
 	return run
 }
 
@@ -135,7 +141,7 @@ func describe(f ashlar.File) intoto.Descriptor {
 // dependencies are everything that went into the build, each with a digest and
 // an alias, none with the address of a mirror.
 func (e *Evidence) dependencies() []intoto.Descriptor {
-	d := &dependencies{seen: map[string]bool{}, distro: e.Lock.Inputs.Target.Distro}
+	d := &dependencies{seen: map[string]bool{}, distro: e.rootDistro}
 	d.material(e.definition(), roleGiven, nil)
 	for _, m := range e.Lock.Inputs.Includes {
 		d.material(m, rolePart, nil)
@@ -160,6 +166,14 @@ func (e *Evidence) dependencies() []intoto.Descriptor {
 	for _, b := range e.Lock.Inputs.Builds {
 		for _, p := range b.Root.Packages() {
 			d.rootPackage(p)
+		}
+	}
+	for _, b := range e.Lock.Inputs.Builds {
+		if b.Root.Sysroot == nil {
+			continue
+		}
+		for _, p := range b.Root.Sysroot.Packages {
+			d.ownPackage(p, e.Lock.Inputs.Target.Distro)
 		}
 	}
 	for _, f := range e.Lock.Fetched {
@@ -224,9 +238,24 @@ func (d *dependencies) source(s ashlar.Source) {
 	}
 }
 
+// buildType returns the type of the build, by what came of it.
+func (e *Evidence) buildType() string {
+	if len(e.Result.Debs()) > 0 {
+		return BuildTypeDeb
+	}
+	return BuildTypeApk
+}
+
 func (d *dependencies) rootPackage(p ashlar.RootPackage) {
 	d.material(ashlar.Material{Name: p.Name, URI: p.URI, Digest: p.Digest}, roleRoot, map[string]any{
 		notePURL:  purl(sbom.VendorDebian, p.Name, p.Version, p.Arch, d.distro),
 		noteTrust: trustBinary,
+	})
+}
+
+// ownPackage is one that this factory built, with statements of its own.
+func (d *dependencies) ownPackage(p ashlar.RootPackage, distro ashlar.Distro) {
+	d.material(ashlar.Material{Name: p.Name, URI: p.URI, Digest: p.Digest}, roleRoot, map[string]any{
+		notePURL: sbom.ApkPURL(sbom.VendorAshlar, p.Name, p.Version, p.Arch.Alpine(), string(distro)),
 	})
 }

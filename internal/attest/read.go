@@ -18,6 +18,9 @@ type ReadyProvenance struct {
 	Builder  string // its id
 	External ExternalParameters
 	Internal InternalParameters
+	// Unsigned has, by the name of a file that was signed after it was built, the
+	// digest that it had before.
+	Unsigned map[string]ashlar.Digest
 
 	dependencies int
 	digests      map[string]bool // SHA-256 of every dependency, hexadecimal
@@ -30,10 +33,10 @@ func ReadProvenance(s *intoto.Statement) (*ReadyProvenance, error) {
 	if err := s.Into(intoto.PredicateProvenance, &p); err != nil {
 		return nil, err
 	}
-	if p.BuildDefinition.BuildType != BuildTypeDeb {
-		return nil, fault.New(fault.Invalid, "the build type is %q, this program reads %q", p.BuildDefinition.BuildType, BuildTypeDeb)
+	if t := p.BuildDefinition.BuildType; t != BuildTypeDeb && t != BuildTypeApk {
+		return nil, fault.New(fault.Invalid, "the build type is %q, this program reads %q and %q", t, BuildTypeDeb, BuildTypeApk)
 	}
-	r := &ReadyProvenance{Subject: s.Subject, Builder: p.RunDetails.Builder.ID, digests: map[string]bool{}}
+	r := &ReadyProvenance{Subject: s.Subject, Builder: p.RunDetails.Builder.ID, digests: map[string]bool{}, Unsigned: map[string]ashlar.Digest{}}
 	if err := strictly("externalParameters", p.BuildDefinition.ExternalParameters, &r.External); err != nil {
 		return nil, err
 	}
@@ -48,6 +51,11 @@ func ReadProvenance(s *intoto.Statement) (*ReadyProvenance, error) {
 			return nil, fault.New(fault.Invalid, "the dependency %s has no digest", d.URI)
 		}
 		r.digests[d.Digest["sha256"]] = true
+	}
+	for _, d := range p.RunDetails.Byproducts {
+		if d.Annotations[noteRole] == roleUnsigned {
+			r.Unsigned[d.Name] = ashlar.Digest("sha256:" + d.Digest["sha256"])
+		}
 	}
 	r.dependencies = len(p.BuildDefinition.ResolvedDependencies)
 	return r, nil

@@ -60,6 +60,11 @@ func (e *Evidence) plan(ctx context.Context, files Files, d *Desk) (*build.Plan,
 	if err != nil {
 		return fail(err)
 	}
+	root, err := resolve.RootTarget(expanded)
+	if err != nil {
+		return fail(err)
+	}
+	e.rootDistro = root.Distro
 	if d != nil {
 		if err := e.checkLock(ctx, d, expanded); err != nil {
 			return fail(err)

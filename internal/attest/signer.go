@@ -30,6 +30,13 @@ func Handlers(d *Desk) map[string]sign.Handler {
 			if s.Separate {
 				e.Builder.ID = BuilderL3
 			}
+			pub, err := s.Keys.Public()
+			if err != nil {
+				return nil, err
+			}
+			if e.trust, err = TrustKey(pub.Attestation); err != nil {
+				return nil, err
+			}
 			prepared, err := Prepare(ctx, &e, d)
 			if err != nil {
 				return nil, err

@@ -17,14 +17,13 @@ const spdxNamespace = "https://github.com/ashlar-project/ashlar/spdx"
 // in the provenance instead: it is no part of the package.
 func (p *preparer) spdx(f ashlar.File) (json.RawMessage, error) {
 	pkg := p.set.packages[f.Name]
-	distro := p.e.Lock.Inputs.Target.Distro
+	distro := p.e.rootDistro
 	in := sbom.Input{
 		Name: f.Name, Namespace: spdxNamespace, Tool: "ashlar-" + version(p.e.Builder.Version),
 		Created: p.e.Result.Finished,
 		Packages: []sbom.Package{{
-			Name: pkg.Name, Version: pkg.Version, FileName: f.Name, Digest: f.Digest,
-			PURL:     purl(sbom.VendorAshlar, pkg.Name, pkg.Version, pkg.Arch, distro),
-			Licenses: p.set.licenses(pkg.Name),
+			Name: pkg.name, Version: pkg.version, FileName: f.Name, Digest: f.Digest, PURL: pkg.purl,
+			Licenses: p.set.licenses(pkg.name),
 		}},
 	}
 	for _, b := range p.e.Lock.Inputs.Builds {
@@ -39,11 +38,14 @@ func (p *preparer) spdx(f ashlar.File) (json.RawMessage, error) {
 	return sbom.SPDX(in)
 }
 
-// licenses returns what the copyright file of a package declares, or that of the
-// package of the set whose documentation it shares. Nothing is known of a package
+// licenses returns what a package itself, or its copyright file, declares, or that of
+// the package of the set whose documentation it shares. Nothing is known of a package
 // whose file is not in the machine-readable format.
 func (s *verifiedSet) licenses(name string) sbom.Licenses {
 	d := s.documents[name]
+	if d.declared != "" {
+		return sbom.Licenses{Expression: d.declared}
+	}
 	if d.copyright == nil {
 		d = s.documents[d.of]
 	}
