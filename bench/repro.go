@@ -45,6 +45,11 @@ func repro(ctx context.Context, l *lab) (*section, error) {
 	if err != nil {
 		return nil, err
 	}
+	apks, err := l.catalogRefs("musl-1")
+	if err != nil {
+		return nil, err
+	}
+	refs = append(refs, apks...)
 	t := &twins{lab: l, shop: shop}
 	if t.book, err = openBook(l.path("repro.json")); err != nil {
 		return nil, err
@@ -166,7 +171,7 @@ func (t *twins) compare(ctx context.Context, ref work.Ref) (entry, error) {
 // under the usual conditions.
 func (t *twins) first(ctx context.Context, ref work.Ref, p *work.Planned) (map[string]ashlar.Digest, error) {
 	if r, err := t.shop.Latest(ref, p.Lock.Inputs.Target.Arch); err == nil && r.Result.Key == p.Plan.Key() {
-		return debsOf(r.Result), nil
+		return t.packagesOf(ctx, r.Result)
 	}
 	t.logf("repro: it is not in the state folder: building it")
 	runner, err := t.runner(ctx, t.shop)
@@ -177,7 +182,7 @@ func (t *twins) first(ctx context.Context, ref work.Ref, p *work.Planned) (map[s
 	if err != nil {
 		return nil, err
 	}
-	return debsOf(res), nil
+	return t.packagesOf(ctx, res)
 }
 
 // second builds a plan under other conditions, on the engine of the other disk.
@@ -192,7 +197,8 @@ func (t *twins) second(ctx context.Context, ref work.Ref, p *work.Planned) (map[
 	if err != nil {
 		return nil, err
 	}
-	return debsOf(res), t.tookEffect(ctx, res)
+	packages, err := t.packagesOf(ctx, res)
+	return packages, errors.Join(err, t.tookEffect(ctx, res))
 }
 
 // tookEffect returns an error unless the .buildinfo of a build says that the
@@ -209,7 +215,38 @@ func (t *twins) tookEffect(ctx context.Context, res *ashlar.Result) error {
 		}
 		return checkBuildinfo(string(b), t.vary, res.Finished)
 	}
-	return errors.New("the build left no .buildinfo")
+	log, err := blob.ReadAll(ctx, t.shop.Store, res.Log.Digest, maxLog)
+	if err != nil {
+		return err
+	}
+	return checkConditions(string(log), t.vary, res.Finished)
+}
+
+// maxLog bounds the log of a build, in bytes.
+const maxLog = 1 << 30
+
+// checkConditions returns an error unless each script of a build said in the log that
+// the conditions were those of v, at about the given time by a true clock.
+func checkConditions(log string, v build.Variation, finished time.Time) error {
+	seen := false
+	for line := range strings.Lines(log) {
+		said, is := strings.CutPrefix(line, build.FoundConditions)
+		if !is {
+			continue
+		}
+		seen = true
+		date := finished.AddDate(0, 0, v.Days)
+		for _, want := range []string{"host=" + v.Hostname, "umask=0" + v.Umask, fmt.Sprintf("nproc=%d", v.Parallel), "date=" + date.Format(time.DateOnly), "locale=" + v.Locale} {
+			yesterday := "date=" + date.AddDate(0, 0, -1).Format(time.DateOnly)
+			if !strings.Contains(said, want) && !(strings.HasPrefix(want, "date=") && strings.Contains(said, yesterday)) {
+				return fmt.Errorf("the second build was not run under other conditions: %q lacks %s", strings.TrimSpace(said), want)
+			}
+		}
+	}
+	if !seen {
+		return errors.New("the build left no .buildinfo, and no script said under which conditions it ran")
+	}
+	return nil
 }
 
 // build runs a plan and keeps its log in the scratch folder.
@@ -248,12 +285,21 @@ func checkBuildinfo(text string, v build.Variation, finished time.Time) error {
 	return nil
 }
 
-func debsOf(r *ashlar.Result) map[string]ashlar.Digest {
-	debs := map[string]ashlar.Digest{}
-	for _, f := range r.Debs() {
-		debs[f.Name] = f.Digest
+// packagesOf returns the packages of a result, those for apk as they were before
+// they were signed, by the names that they are published under.
+func (t *twins) packagesOf(ctx context.Context, r *ashlar.Result) (map[string]ashlar.Digest, error) {
+	packages := map[string]ashlar.Digest{}
+	for _, f := range r.Packages() {
+		name, err := t.shop.PublishedName(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		packages[name] = f.Digest
 	}
-	return debs
+	for _, f := range r.Unsigned {
+		packages[f.Name] = f.Digest
+	}
+	return packages, nil
 }
 
 // firstLine returns the first line of an error for the page, "" for none.
@@ -291,8 +337,8 @@ func reproSection(book *book, refs []work.Ref, v build.Variation) *section {
 		fmt.Fprintf(&b, "| %s | %d | %s | %s |\n", sourceName(ref), len(e.First), yes, strings.Join(differs, ", "))
 	}
 	return &section{
-		Text: fmt.Sprintf("Every definition of bookworm is built a second time by another engine with a state folder of its own, and all its `.deb`\n"+
-			"files, debug packages included, are compared byte for byte. What the second build has otherwise: the clock, %d days\n"+
+		Text: fmt.Sprintf("Every definition of bookworm and of the musl world is built a second time by another engine with a state folder of its own, and all its `.deb`\n"+
+			"files, debug packages included, and its `.apk` files as they are before they are signed, are compared byte for byte. What the second build has otherwise: the clock, %d days\n"+
 			"ahead (datefudge, in every program of every step; times of files stay true); host name `%s`; user id %d; umask %s;\n"+
 			"locale %s instead of C.UTF-8; parallel=%d instead of one for each of %d processors; the order in which directories\n"+
 			"list, by a file system under the engine that hashes names with another seed; and the package's own tests are left out.",

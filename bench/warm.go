@@ -20,7 +20,7 @@ import (
 // catalogRefs returns the definitions of the catalog for a distro that -only
 // lets through, sorted by path.
 func (l *lab) catalogRefs(distro ashlar.Distro) ([]work.Ref, error) {
-	files, err := filepath.Glob(filepath.Join("catalog/package/deb/main/*", string(distro), "*.yaml"))
+	files, err := filepath.Glob(filepath.Join("catalog/package/*/main/*", string(distro), "*.yaml"))
 	if err != nil {
 		return nil, err
 	}
@@ -33,8 +33,15 @@ func (l *lab) catalogRefs(distro ashlar.Distro) ([]work.Ref, error) {
 	return refs, nil
 }
 
-// sourceName returns the source package that a definition is filed under.
-func sourceName(r work.Ref) string { return strings.Split(r.Path, "/")[3] }
+// sourceName returns the source package that a definition is filed under, with the
+// world that it is built for unless that is bookworm.
+func sourceName(r work.Ref) string {
+	words := strings.Split(r.Path, "/")
+	if words[4] == "debian-12" {
+		return words[3]
+	}
+	return words[3] + "@" + words[4]
+}
 
 // known returns the definitions whose result the shop has as they are now.
 func known(ctx context.Context, s *work.Shop, refs []work.Ref) ([]work.Ref, error) {

@@ -73,16 +73,29 @@ still be had; otherwise inputs are resolved anew, and a note says so.`,
 	return c
 }
 
-// buildAll builds the definitions, jobs at a time, and returns what became of
-// each in their order. The error is the first, or how many failed.
+// buildAll builds the definitions, jobs at a time, those first whose packages
+// others are built with, and returns what became of each in that order. The error is the first, or how many failed.
 func (a *app) buildAll(ctx context.Context, s *work.Shop, refs []work.Ref, opts work.BuildOptions, jobs int, keepGoing bool) ([]built, error) {
-	results := make([]built, len(refs))
+	order, err := work.Order(refs, ashlar.Arch(opts.Arch))
+	if err != nil {
+		return nil, err
+	}
+	results := make([]built, len(order))
+	ended := make([]chan struct{}, len(order))
+	for i := range ended {
+		ended[i] = make(chan struct{})
+	}
 	var mu sync.Mutex
 	var errs []error
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(jobs)
-	for i, ref := range refs {
+	for i, o := range order {
+		ref := o.Ref
 		group.Go(func() error {
+			defer close(ended[i])
+			for _, j := range o.After { // they have begun: they come before this one
+				<-ended[j]
+			}
 			begun := a.now()
 			r, cached, err := s.Build(gctx, ref, opts)
 			results[i] = summary(ref, r, cached)
@@ -100,7 +113,7 @@ func (a *app) buildAll(ctx context.Context, s *work.Shop, refs []work.Ref, opts 
 			return err
 		})
 	}
-	err := group.Wait()
+	err = group.Wait()
 	switch {
 	case err != nil && len(refs) == 1:
 		return results, err

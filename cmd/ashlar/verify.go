@@ -203,6 +203,10 @@ func (a *app) rebuild(ctx context.Context, file ashlar.File, p *attest.ReadyProv
 		return err
 	}
 	err = a.print(cmp, func(w io.Writer) {
+		if cmp.Identical && cmp.Unsigned != "" {
+			fmt.Fprintf(w, "IDENTICAL  %s was built again, bit for bit but for its signatures: %s\n", cmp.File, cmp.Got)
+			return
+		}
 		if cmp.Identical {
 			fmt.Fprintf(w, "IDENTICAL  %s was built again, bit for bit: %s\n", cmp.File, cmp.Got)
 			return

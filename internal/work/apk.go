@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"path"
+	"slices"
+	"strings"
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/apk"
@@ -35,6 +37,36 @@ func (s *Shop) SignAPK(ctx context.Context, files []ashlar.File) ([]ashlar.File,
 		}
 	}
 	return signed, nil
+}
+
+// signResult returns a result with its packages for apk signed, under the names that
+// they are published by. They were judged before: nothing else may be signed.
+func (s *Shop) signResult(ctx context.Context, res *ashlar.Result) (*ashlar.Result, error) {
+	signed := *res
+	signed.Files = nil
+	var apks []ashlar.File
+	for _, f := range res.Files {
+		if path.Ext(f.Name) == ".apk" {
+			apks = append(apks, f)
+		} else {
+			signed.Files = append(signed.Files, f)
+		}
+	}
+	if len(apks) == 0 {
+		return res, nil
+	}
+	files, err := s.SignAPK(ctx, apks)
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range files {
+		signed.Files = append(signed.Files, f)
+		signed.Unsigned = append(signed.Unsigned, ashlar.File{Name: f.Name, Digest: apks[i].Digest, Size: apks[i].Size})
+	}
+	for _, list := range [][]ashlar.File{signed.Files, signed.Unsigned} {
+		slices.SortFunc(list, func(a, b ashlar.File) int { return strings.Compare(a.Name, b.Name) })
+	}
+	return &signed, nil
 }
 
 // attach puts a package with its signatures into the store.

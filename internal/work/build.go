@@ -21,7 +21,6 @@ import (
 	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/gate"
 	"github.com/ashlar-project/ashlar/internal/intoto"
-	"github.com/ashlar-project/ashlar/internal/resolve"
 	"github.com/ashlar-project/ashlar/internal/sign"
 	"github.com/ashlar-project/ashlar/internal/source"
 )
@@ -54,11 +53,14 @@ func (s *Shop) Build(ctx context.Context, ref Ref, opts BuildOptions) (*Record, 
 	if r.Result, err = s.compiled(ctx, ref, p, opts); err != nil {
 		return nil, false, err
 	}
-	if r.Verdict, err = s.judge(ctx, ref.File(), p, r.Result); err != nil {
+	if r.Verdict, err = s.judge(ctx, ref, p, r.Result); err != nil {
 		return nil, false, err
 	}
 	refused := gate.Failure(r.Verdict)
 	if refused == nil {
+		if r.Result, err = s.signResult(ctx, r.Result); err != nil {
+			return nil, false, err
+		}
 		if r.Bundles, err = s.attest(ctx, ref, r); err != nil {
 			return nil, false, err
 		}
@@ -182,7 +184,8 @@ func (s *Shop) compile(ctx context.Context, ref Ref, p *Planned, opts BuildOptio
 }
 
 // judge lets the gate look at a result.
-func (s *Shop) judge(ctx context.Context, subject string, p *Planned, res *ashlar.Result) (v *ashlar.Verdict, err error) {
+func (s *Shop) judge(ctx context.Context, ref Ref, p *Planned, res *ashlar.Result) (v *ashlar.Verdict, err error) {
+	subject := ref.File()
 	done := s.stage(subject, "gate")
 	defer func() {
 		detail := ""
@@ -194,30 +197,13 @@ func (s *Shop) judge(ctx context.Context, subject string, p *Planned, res *ashla
 	note := func(format string, args ...any) {
 		s.report(Event{Subject: subject, Stage: "gate", State: Noted, Detail: fmt.Sprintf(format, args...)})
 	}
-	world, err := resolve.WorldOf(ctx, s.Archive, s.Fetcher, p.Lock, s.Now())
-	if err != nil && ctx.Err() == nil {
-		note("judged on today's indexes, since those of the lock cannot be used: %v", err)
-		world, err = resolve.NewWorld(ctx, s.Archive, s.Fetcher, p.Lock.Inputs.Target, s.Now())
+	v = &ashlar.Verdict{Passed: true}
+	if len(res.Debs()) > 0 {
+		if v, err = s.judgeDebs(ctx, subject, p, res, note); err != nil {
+			return nil, err
+		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	c, err := gate.Prepare(ctx, world, res)
-	if err != nil {
-		return nil, err
-	}
-	if c.Dsc, err = s.dsc(ctx, p.Lock, res); err != nil {
-		return nil, err
-	}
-	c.ArchOnly = build.ArchOnly(p.Definition)
-	for _, b := range p.Definition.Builds {
-		c.Profiles = append(c.Profiles, b.ProfileLists()...)
-	}
-	r, err := s.runner(ctx, subject, "gate", res.Target.Arch, build.Variation{})
-	if err != nil {
-		return nil, err
-	}
-	if v, err = gate.Judge(ctx, r, c); err != nil {
+	if err := s.judgeAPKs(ctx, ref, p, res, v); err != nil {
 		return nil, err
 	}
 	for _, check := range v.Checks {
@@ -255,7 +241,11 @@ func (s *Shop) attest(ctx context.Context, ref Ref, r *Record) (bundles map[stri
 	if err != nil {
 		return nil, err
 	}
-	return attest.Sign(ctx, k, r.evidence(ctx, ref, s.Now()))
+	e := r.evidence(ctx, ref, s.Now())
+	if e.Summaries, err = s.summaries(r.Lock); err != nil {
+		return nil, err
+	}
+	return attest.Sign(ctx, k, e)
 }
 
 // evidence returns what is known of the build, for the signer and for policy.

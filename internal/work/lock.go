@@ -204,10 +204,15 @@ func (s *Shop) try(ctx context.Context, ref Ref, def *catalog.Expanded, raw []by
 func (s *Shop) resolve(ctx context.Context, ref Ref, def *catalog.Expanded) (lock *ashlar.Lock, err error) {
 	done := s.stage(ref.File(), "lock")
 	defer func() { done("", false, err) }()
-	world, err := resolve.NewWorld(ctx, s.Archive, s.Fetcher, def.Target, s.Now())
+	target, err := resolve.RootTarget(def)
 	if err != nil {
 		return nil, err
 	}
+	world, err := resolve.NewWorld(ctx, s.Archive, s.Fetcher, target, s.Now())
+	if err != nil {
+		return nil, err
+	}
+	world.Own = func(ctx context.Context, t ashlar.Target) ([]resolve.OwnPackage, error) { return s.own(ctx, ref, t) }
 	if lock, err = resolve.Lock(ctx, def, world); err != nil {
 		return nil, err
 	}

@@ -7,8 +7,10 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/ashlar-project/ashlar"
+	"github.com/ashlar-project/ashlar/internal/apkrepo"
 	"github.com/ashlar-project/ashlar/internal/attest"
 	"github.com/ashlar-project/ashlar/internal/durable"
 	"github.com/ashlar-project/ashlar/internal/fault"
@@ -36,19 +38,40 @@ type Publication struct {
 }
 
 // Publish puts the newest record of each definition into the suite of its
-// release. Everything is checked before anything is written.
+// release, and packages for apk into the repository of their distribution.
+// Everything is checked before anything is written.
 func (s *Shop) Publish(ctx context.Context, refs []Ref, opts PublishOptions) (done []Publication, err error) {
 	if opts.Arch == "" {
 		opts.Arch = "amd64"
 	}
-	bySuite := map[string][]repo.SourceSet{}
+	debs := map[string][]repo.SourceSet{}
+	apks := map[ashlar.Distro][]apkrepo.SourceSet{}
 	for _, ref := range refs {
-		suite, set, err := s.sourceSet(ctx, ref, opts)
+		r, err := s.publishable(ctx, ref, opts)
 		if err != nil {
 			return nil, err
 		}
-		bySuite[suite] = append(bySuite[suite], *set)
+		if err := s.sourceSets(ctx, ref, r, debs, apks); err != nil {
+			return nil, err
+		}
 	}
+	if len(debs) > 0 {
+		if done, err = s.publishDebs(ctx, debs, opts); err != nil {
+			return done, err
+		}
+	}
+	for _, distro := range slices.Sorted(maps.Keys(apks)) {
+		p, err := s.PublishAPK(ctx, apkrepo.Target{Distro: distro, Tier: opts.Tier}, apks[distro])
+		if err != nil {
+			return done, err
+		}
+		done = append(done, Publication{Tier: opts.Tier, Suite: string(distro), Sets: len(apks[distro]), Snapshot: p.Snapshot, Changed: p.Changed})
+	}
+	return done, nil
+}
+
+// publishDebs publishes source sets for apt, by suite.
+func (s *Shop) publishDebs(ctx context.Context, bySuite map[string][]repo.SourceSet, opts PublishOptions) (done []Publication, err error) {
 	r, err := s.Repo(opts.Base)
 	if err != nil {
 		return nil, err
@@ -69,43 +92,72 @@ func (s *Shop) Publish(ctx context.Context, refs []Ref, opts PublishOptions) (do
 	return done, nil
 }
 
-// sourceSet returns what the newest record of a definition publishes, and the
-// suite, or why it must not be published.
-func (s *Shop) sourceSet(ctx context.Context, ref Ref, opts PublishOptions) (string, *repo.SourceSet, error) {
-	def, err := expand(ref, ashlar.Arch(opts.Arch))
+// publishable returns the newest record of a definition, or why it must not be
+// published.
+func (s *Shop) publishable(ctx context.Context, ref Ref, opts PublishOptions) (*Record, error) {
+	r, err := s.Latest(ref, ashlar.Arch(opts.Arch))
 	if err != nil {
-		return "", nil, err
-	}
-	r, err := s.Latest(ref, def.Target.Arch)
-	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	if err := gate.Failure(r.Verdict); err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	policy := s.Config.Publish
 	policy.AllowUnauthenticated = policy.AllowUnauthenticated || opts.AllowUnauthenticated
 	policy.AllowNetwork = policy.AllowNetwork || opts.AllowNetwork
 	if err := policy.CheckPublish(r.evidence(ctx, ref, s.Now())); err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	if err := s.proved(ctx, r, policy); err != nil {
-		return "", nil, err
+	return r, s.proved(ctx, r, policy)
+}
+
+// sourceSets adds what a record publishes, by the suite or the distribution.
+func (s *Shop) sourceSets(ctx context.Context, ref Ref, r *Record, debs map[string][]repo.SourceSet, apks map[ashlar.Distro][]apkrepo.SourceSet) error {
+	var forAPK, forDeb []ashlar.File
+	for _, f := range r.Result.Files {
+		if path.Ext(f.Name) == ".apk" {
+			forAPK = append(forAPK, f)
+		} else {
+			forDeb = append(forDeb, f)
+		}
 	}
-	suite := def.Target.Distro.Codename()
+	apkBundles, debBundles, err := s.bundles(ctx, r)
+	if err != nil {
+		return err
+	}
+	target := r.Result.Target
+	if len(forAPK) > 0 {
+		apks[target.Distro] = append(apks[target.Distro], apkrepo.SourceSet{
+			Arch: target.Arch.Alpine(), Packages: forAPK, Bundles: apkBundles, Lock: r.Lock,
+		})
+	}
+	if len(r.Result.Debs()) == 0 {
+		return nil
+	}
+	suite := target.Distro.Codename()
 	if suite == "" {
-		return "", nil, fault.New(fault.Invalid, "there is no Debian suite for %s", def.Target.Distro).At(ref.File(), 0)
+		return fault.New(fault.Invalid, "there is no Debian suite for %s", target.Distro).At(ref.File(), 0)
 	}
-	set := &repo.SourceSet{Arch: def.Target.Arch, Files: r.Result.Files, Lock: r.Lock}
+	debs[suite] = append(debs[suite], repo.SourceSet{Arch: target.Arch, Files: forDeb, Bundles: debBundles, Lock: r.Lock})
+	return nil
+}
+
+// bundles puts the statements of a record into the store and returns those about
+// packages for apk, and the others, sorted by name.
+func (s *Shop) bundles(ctx context.Context, r *Record) (apks, others []ashlar.File, err error) {
 	for _, name := range slices.Sorted(maps.Keys(r.Bundles)) {
 		f, err := s.Store.Put(ctx, bytes.NewReader(r.Bundles[name]), "")
 		if err != nil {
-			return "", nil, err
+			return nil, nil, err
 		}
 		f.Name = name
-		set.Bundles = append(set.Bundles, f)
+		if strings.Contains(name, ".apk.") {
+			apks = append(apks, f)
+		} else {
+			others = append(others, f)
+		}
 	}
-	return suite, set, nil
+	return apks, others, nil
 }
 
 // proved checks every file of a record as a user of the repository will: by its
@@ -122,7 +174,7 @@ func (s *Shop) proved(ctx context.Context, r *Record, policy attest.Policy) erro
 	}
 	for _, f := range r.Result.Files {
 		switch path.Ext(f.Name) {
-		case ".deb", ".udeb", ".dsc":
+		case ".deb", ".udeb", ".dsc", ".apk":
 		default:
 			continue
 		}

@@ -3,6 +3,8 @@ package work
 import (
 	"bytes"
 	"context"
+	"io"
+	"path"
 	"strings"
 
 	"github.com/ashlar-project/ashlar"
@@ -23,6 +25,9 @@ type Comparison struct {
 	Want      ashlar.Digest `json:"want"`
 	Got       ashlar.Digest `json:"got"`
 	Key       ashlar.Digest `json:"key"` // of the plan that was run
+	// Unsigned is the digest that the file had before it was signed, if it was: then
+	// Identical says that Got is that.
+	Unsigned ashlar.Digest `json:"unsigned,omitempty"`
 	// Siblings are the other files of the same build, as they came out this time.
 	Siblings []ashlar.File `json:"siblings,omitempty"`
 }
@@ -52,18 +57,44 @@ func (s *Shop) Rebuild(ctx context.Context, file ashlar.File, p *attest.ReadyPro
 		return nil, err
 	}
 	c := &Comparison{File: file.Name, Want: file.Digest, Key: res.Key}
-	name := subjectName(p, file)
-	for _, f := range res.Files {
-		if f.Name == name {
-			c.Got, c.Identical = f.Digest, f.Digest == file.Digest
+	return c, s.compare(ctx, c, p, subjectName(p, file), res.Files)
+}
+
+// compare looks for the file that was built again, by the name that it is published
+// under.
+func (s *Shop) compare(ctx context.Context, c *Comparison, p *attest.ReadyProvenance, name string, made []ashlar.File) error {
+	want := c.Want
+	if d, ok := p.Unsigned[name]; ok {
+		c.Unsigned, want = d, d
+	}
+	for _, f := range made {
+		published, err := s.PublishedName(ctx, f)
+		if err != nil {
+			return err
+		}
+		if published == name {
+			c.Got, c.Identical = f.Digest, f.Digest == want
 		} else {
 			c.Siblings = append(c.Siblings, f)
 		}
 	}
 	if c.Got == "" {
-		return c, fault.New(fault.Failed, "building from the provenance made no %s", name).At(file.Name, 0)
+		return fault.New(fault.Failed, "building from the provenance made no %s", name).At(c.File, 0)
 	}
-	return c, nil
+	return nil
+}
+
+// PublishedName returns the name under which a file that a build made is published.
+func (s *Shop) PublishedName(ctx context.Context, f ashlar.File) (string, error) {
+	if path.Ext(f.Name) != ".apk" {
+		return f.Name, nil
+	}
+	content, err := s.Store.Open(ctx, f.Digest)
+	if err != nil {
+		return "", err
+	}
+	defer content.Close()
+	return apkName(io.NewSectionReader(content, 0, content.Size()), f.Name)
 }
 
 // subjectName returns the name that a file had when it was built: the one at hand
@@ -130,11 +161,11 @@ func (r *Record) Provenance(file string) (*attest.ReadyProvenance, error) {
 
 // Level says in words which level the attestations claim.
 func (r *Record) Level() string {
-	debs := r.Result.Debs()
-	if len(debs) == 0 {
+	packages := r.Result.Packages()
+	if len(packages) == 0 {
 		return "not attested"
 	}
-	switch p, err := r.Provenance(debs[0].Name); {
+	switch p, err := r.Provenance(packages[0].Name); {
 	case err != nil:
 		return "not attested"
 	case p.Builder == attest.BuilderL3:

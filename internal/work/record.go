@@ -59,7 +59,10 @@ func (s *Shop) save(r *Record) error {
 	if err := swap(tmp, dir); err != nil {
 		return fault.New(fault.Internal, "keep the result: %w", err)
 	}
-	return durable.SyncDir(filepath.Dir(dir))
+	if err := durable.SyncDir(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	return s.noteMade(r)
 }
 
 // swap gives the folder from the name to in one step, also if another process
@@ -166,10 +169,14 @@ func (s *Shop) Latest(ref Ref, arch ashlar.Arch) (*Record, error) {
 // slug returns a file name for what is kept about a definition. Catalogs at
 // different places may have definitions at the same path.
 func (r Ref) slug(arch ashlar.Arch) string {
+	return strings.ReplaceAll(strings.TrimSuffix(r.Path, filepath.Ext(r.Path)), "/", "~") + r.suffix(arch)
+}
+
+// suffix ends the slugs of all definitions of the catalog.
+func (r Ref) suffix(arch ashlar.Arch) string {
 	root, err := filepath.Abs(r.Root)
 	if err != nil {
 		root = r.Root
 	}
-	def := strings.ReplaceAll(strings.TrimSuffix(r.Path, filepath.Ext(r.Path)), "/", "~")
-	return fmt.Sprintf("%s@%s.%s", def, ashlar.DigestOf([]byte(root)).Short(), arch)
+	return fmt.Sprintf("@%s.%s", ashlar.DigestOf([]byte(root)).Short(), arch)
 }

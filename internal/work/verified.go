@@ -102,7 +102,7 @@ func (s *Shop) lookUp(ctx context.Context, ref Ref, def *catalog.Expanded, lock 
 	if err != nil {
 		return nil, err
 	}
-	found, err := resolve.Verify(ctx, lock, def, resolve.World{Fetcher: s.Fetcher, Store: s.Store, Now: s.Now()}, past)
+	found, err := resolve.Verify(ctx, lock, def, resolve.World{Fetcher: s.Fetcher, Store: s.Store, Now: s.Now(), Vouch: s.vouch}, past)
 	if err != nil {
 		return nil, err
 	}
