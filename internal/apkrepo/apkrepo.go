@@ -99,6 +99,9 @@ type Config struct {
 	// well. Packages must be signed by one of them to be published. What is live
 	// must be stated by one of them before something is built upon it.
 	Keys Keys
+	// Newest remembers the newest statement about each architecture, so that an
+	// older one with a good signature is not gone on from.
+	Newest shelf.Memory
 
 	Origin   string        // who publishes, for the description of indexes; "Ashlar" if ""
 	Validity time.Duration // of a statement; seven days if 0

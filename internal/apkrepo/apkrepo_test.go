@@ -395,34 +395,6 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-func TestRebuild(t *testing.T) {
-	r := newTestRepo(t)
-	r.publishAt(t, day, simple("one", "1"), simple("two", "1"), testPackage{name: "old", version: "1", formats: "v2"})
-	r.publishAt(t, day.Add(time.Hour), simple("one", "2"))
-	if _, err := r.Withdraw(t.Context(), musl, []string{"two"}, "test", day.Add(2*time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	want := r.listed(t, day.Add(2*time.Hour))
-	overwrite(t, r.path(liveDir, current, x86, IndexV3), []byte("trash"))
-	if _, err := r.Publish(t.Context(), musl, r.sets(t, simple("three", "1")), day.Add(3*time.Hour)); !fault.Is(err, fault.Denied) {
-		t.Errorf("upon trash: %v", err)
-	}
-	done, err := r.Rebuild(t.Context(), musl, x86, day.Add(4*time.Hour))
-	if err != nil || len(done.Changed) != 1 {
-		t.Fatalf("%+v, %v", done, err)
-	}
-	if got := r.listed(t, day.Add(4*time.Hour)); !slices.Equal(got, want) {
-		t.Errorf("rebuilt: %v, want %v", got, want)
-	}
-	overwrite(t, r.path(x86, "one-2.apk"), []byte("trash"))
-	if _, err := r.Rebuild(t.Context(), musl, x86, day.Add(5*time.Hour)); !fault.Is(err, fault.Denied) {
-		t.Errorf("out of trash: %v", err)
-	}
-	if _, err := r.Rebuild(t.Context(), musl, "aarch64", day); !fault.Is(err, fault.NotFound) {
-		t.Errorf("out of nothing: %v", err)
-	}
-}
-
 // TestClock publishes twice in a second, and after the clock went back.
 func TestClock(t *testing.T) {
 	r := newTestRepo(t)

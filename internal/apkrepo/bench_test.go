@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -117,9 +118,9 @@ func (r *testRepo) index(tb testing.TB, sets []*set) *indexes {
 	return x
 }
 
-// packFolder makes packages of v2 in a folder, with little in them, and returns
-// their files.
-func packFolder(tb testing.TB, dir string, infos []apk.Info) []ashlar.File {
+// packFolder makes signed packages of v2 in a folder and in the store, with little
+// in them, and returns their files.
+func (r *testRepo) packFolder(tb testing.TB, dir string, infos []apk.Info) []ashlar.File {
 	tb.Helper()
 	files := make([]ashlar.File, len(infos))
 	noise := make([]byte, 1500)
@@ -131,7 +132,7 @@ func packFolder(tb testing.TB, dir string, infos []apk.Info) []ashlar.File {
 	for i, info := range infos {
 		g.Go(func() error {
 			var b bytes.Buffer
-			packed, err := apk.WriteV2(&b, &apk.V2Spec{Info: info, Workers: 1, Files: []apk.File{{
+			packed, err := apk.WriteV2(&b, &apk.V2Spec{Info: info, Workers: 1, Signers: r.keys.APK.V2, Files: []apk.File{{
 				Entry: apk.Entry{Path: "file", Mode: 0o644, User: "root", Group: "root", Size: int64(len(noise))},
 				Open:  func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(noise)), nil },
 			}}})
@@ -140,7 +141,7 @@ func packFolder(tb testing.TB, dir string, infos []apk.Info) []ashlar.File {
 			}
 			e := packed.IndexEntry()
 			files[i] = ashlar.File{Name: e.FileName(), Digest: ashlar.DigestOf(b.Bytes()), Size: int64(b.Len())}
-			return os.WriteFile(filepath.Join(dir, e.FileName()), b.Bytes(), 0o644)
+			return errors.Join(os.WriteFile(filepath.Join(dir, e.FileName()), b.Bytes(), 0o644), os.Link(filepath.Join(dir, e.FileName()), r.store.Path(files[i].Digest)))
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -151,22 +152,41 @@ func packFolder(tb testing.TB, dir string, infos []apk.Info) []ashlar.File {
 
 // BenchmarkIndex makes both signed indexes of 8,000 packages from nothing, in turns
 // with apk 2.14, which makes the one of v2 and does not sign it: of metadata that
-// is known, and reading every package, whose digest is checked on the way. It
-// reports the medians. ASHLAR_APK2 names the other one.
+// is known, and reading every package, whose content and signature are checked as
+// apk checks them. It reports the medians. ASHLAR_APK2 names the other one.
 func BenchmarkIndex(b *testing.B) {
 	const runs = 5
 	r := newTestRepo(b)
 	r.fullSized(b)
 	infos := manyInfos(manyPackages)
 	sets := known(infos)
-	dir := b.TempDir()
-	files := packFolder(b, dir, infos)
+	dir, keys := b.TempDir(), b.TempDir()
+	files := r.packFolder(b, dir, infos)
+	var given []SourceSet
+	for _, f := range files {
+		given = append(given, SourceSet{Arch: x86, Packages: []ashlar.File{f}})
+	}
+	pub, err := r.keys.Public()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, k := range pub.APK {
+		if err := os.WriteFile(filepath.Join(keys, k.Name), k.PEM, 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
 	var ours, read, theirs []time.Duration
 	for range runs {
 		ours = append(ours, timed(func() { r.index(b, sets) }))
-		read = append(read, timed(func() { r.index(b, r.readFolder(b, dir, files)) }))
+		read = append(read, timed(func() {
+			loaded, err := readSets(b.Context(), r.store, r.cfg.Keys, given)
+			if err != nil {
+				b.Fatal(err)
+			}
+			r.index(b, loaded)
+		}))
 		if program := os.Getenv("ASHLAR_APK2"); program != "" {
-			theirs = append(theirs, timed(func() { apkIndex(b, program, dir, files) }))
+			theirs = append(theirs, timed(func() { apkIndex(b, program, dir, keys, files) }))
 		}
 	}
 	x := r.index(b, sets)
@@ -179,26 +199,11 @@ func BenchmarkIndex(b *testing.B) {
 	b.Logf("8,000 packages, both indexes (%d and %d bytes): known %v; read %v; apk index %v", len(x.files[IndexV2]), len(x.files[IndexV3]), ours, read, theirs)
 }
 
-// readFolder reads what the indexes need out of packages that are files.
-func (r *testRepo) readFolder(tb testing.TB, dir string, files []ashlar.File) []*set {
-	tb.Helper()
-	sets := make([]*set, len(files))
-	for i, f := range files {
-		sets[i] = &set{SourceSet: SourceSet{Arch: x86, Packages: []ashlar.File{f}}, packages: make([]*binary, 1)}
-	}
-	if err := r.readPublished(tb.Context(), dir, sets); err != nil {
-		tb.Fatal(err)
-	}
-	for _, s := range sets {
-		s.origin, s.version = s.packages[0].origin(), s.packages[0].info.Version
-	}
-	return sets
-}
-
-// apkIndex makes an index with apk.
-func apkIndex(b *testing.B, program, dir string, files []ashlar.File) {
+// apkIndex makes an index with apk, which checks signatures by the keys in a
+// folder.
+func apkIndex(b *testing.B, program, dir, keys string, files []ashlar.File) {
 	b.Helper()
-	args := []string{"--allow-untrusted", "index", "--quiet", "--rewrite-arch", x86, "-o", filepath.Join(b.TempDir(), IndexV2)}
+	args := []string{"--keys-dir", keys, "index", "--quiet", "--rewrite-arch", x86, "-o", filepath.Join(b.TempDir(), IndexV2)}
 	for _, f := range files {
 		args = append(args, f.Name)
 	}

@@ -9,6 +9,7 @@ import (
 	"crypto/rsa"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -295,7 +296,10 @@ func (r *testRepo) open(tb testing.TB, name string) (*binary, int64) {
 		tb.Fatal(err)
 	}
 	defer b.Close()
-	p, err := scan(b, ashlar.File{Name: name, Size: b.Size()}, Keys{}, false)
+	keys := keysOf(tb, both()) // it may be signed by an older key than the index
+	maps.Copy(keys.V2, r.cfg.Keys.V2)
+	keys.V3 = append(keys.V3, r.cfg.Keys.V3...)
+	p, err := scan(b, ashlar.File{Name: name, Size: b.Size()}, keys)
 	if err != nil {
 		tb.Fatal(err)
 	}

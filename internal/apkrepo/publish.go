@@ -2,6 +2,7 @@ package apkrepo
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -42,7 +43,7 @@ func (r *Repo) Publish(ctx context.Context, to Target, sets []SourceSet, now tim
 	}
 	var done *Published
 	err = r.write(ctx, to, func(d *durable.Batch) error {
-		g, err := r.readGeneration(to)
+		g, err := r.begin(to)
 		if err != nil {
 			return err
 		}
@@ -96,7 +97,7 @@ func (r *Repo) goOn(ctx context.Context, d *durable.Batch, to Target, g *generat
 		}
 	}
 	if len(changes) == 0 {
-		return done, d.Sync()
+		return done, errors.Join(d.Sync(), r.rememberLive(to, byArch))
 	}
 	date, err := r.nextDate(to, g, now)
 	if err != nil {
@@ -116,6 +117,17 @@ func (r *Repo) goOn(ctx context.Context, d *durable.Batch, to Target, g *generat
 	}
 	done.Date, done.Snapshot, done.Sequence = date, shelf.SnapshotID(date), next.number
 	return done, nil
+}
+
+// rememberLive remembers the live statements that the updates would go on from, for
+// the publish that put them live may have died before it came to that.
+func (r *Repo) rememberLive(to Target, byArch map[string]*update) error {
+	for arch, u := range byArch {
+		if err := r.remember(to, arch, u.before.state.Sequence); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // nextDate returns the date of the next generation: after that of the last one and
@@ -140,7 +152,7 @@ func (r *Repo) Withdraw(ctx context.Context, to Target, origins []string, reason
 	}
 	var done *Published
 	err := r.write(ctx, to, func(d *durable.Batch) error {
-		g, err := r.readGeneration(to)
+		g, err := r.begin(to)
 		if err != nil {
 			return err
 		}

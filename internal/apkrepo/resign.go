@@ -62,7 +62,7 @@ func (r *Repo) resign(ctx context.Context, now time.Time, due func(*Index) bool)
 // resignTarget signs architectures of a repository again.
 func (r *Repo) resignTarget(ctx context.Context, to Target, arches []string, now time.Time) error {
 	return r.write(ctx, to, func(d *durable.Batch) error {
-		g, err := r.readGeneration(to)
+		g, err := r.begin(to)
 		if err != nil {
 			return err
 		}

@@ -198,7 +198,7 @@ func readPackage(ctx context.Context, blobs shelf.Blobs, keys Keys, f ashlar.Fil
 		return nil, err
 	}
 	defer content.Close()
-	b, err := scan(content, f, keys, true)
+	b, err := scan(content, f, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -220,9 +220,8 @@ func readPackage(ctx context.Context, blobs shelf.Blobs, keys Keys, f ashlar.Fil
 	return b, nil
 }
 
-// scan reads what the indexes need. If whole is true it reads and checks all of
-// the package and its signature too.
-func scan(content blob.Blob, f ashlar.File, keys Keys, whole bool) (*binary, error) {
+// scan reads and checks all of a package and its signature.
+func scan(content blob.Blob, f ashlar.File, keys Keys) (*binary, error) {
 	head := make([]byte, 4)
 	if n, err := content.ReadAt(head, 0); err != nil && err != io.EOF {
 		return nil, fault.New(fault.Internal, "read %s: %w", f.Name, err)
@@ -233,7 +232,7 @@ func scan(content blob.Blob, f ashlar.File, keys Keys, whole bool) (*binary, err
 	if apk.IsV3(head) {
 		read = scanV3
 	}
-	b, err := read(io.NewSectionReader(content, 0, content.Size()), f, keys, whole)
+	b, err := read(io.NewSectionReader(content, 0, content.Size()), f, keys)
 	if err == nil {
 		err = b.info.Check()
 	}
@@ -247,37 +246,27 @@ func scan(content blob.Blob, f ashlar.File, keys Keys, whole bool) (*binary, err
 // pass goes through the files of a package.
 func pass(*apk.Entry, io.Reader) error { return nil }
 
-func scanV2(r io.Reader, f ashlar.File, keys Keys, whole bool) (*binary, error) {
-	var p *apk.V2Package
-	var err error
-	if whole {
-		ring := keys.V2
-		if ring == nil {
-			ring = apk.Keyring{} // no key, by which nothing is signed
-		}
-		if p, err = apk.OpenV2(r, ring); err == nil {
-			err = p.Walk(pass)
-		}
-	} else {
-		p, err = apk.ReadV2(r)
+func scanV2(r io.Reader, f ashlar.File, keys Keys) (*binary, error) {
+	ring := keys.V2
+	if ring == nil {
+		ring = apk.Keyring{} // no key, by which nothing is signed
 	}
+	p, err := apk.OpenV2(r, ring)
 	if err != nil {
+		return nil, err
+	}
+	if err := p.Walk(pass); err != nil {
 		return nil, err
 	}
 	return &binary{format: formatV2, info: p.Info, v2: p.IndexEntry(f.Size), v3: p.V3IndexEntry(f.Size)}, nil
 }
 
-func scanV3(r io.Reader, f ashlar.File, keys Keys, whole bool) (*binary, error) {
-	var p *apk.V3Package
-	var err error
-	if whole {
-		if p, err = apk.OpenV3(r, apk.V3Signed(keys.V3...)); err == nil {
-			err = p.Walk(pass)
-		}
-	} else {
-		p, err = apk.ReadV3(r, apk.V3Unchecked())
-	}
+func scanV3(r io.Reader, f ashlar.File, keys Keys) (*binary, error) {
+	p, err := apk.OpenV3(r, apk.V3Signed(keys.V3...))
 	if err != nil {
+		return nil, err
+	}
+	if err := p.Walk(pass); err != nil {
 		return nil, err
 	}
 	return &binary{format: formatV3, info: p.Info, v3: p.IndexEntry(f.Size)}, nil

@@ -74,9 +74,20 @@ type live struct {
 }
 
 // own returns the live indexes of an architecture, to go on from them with new
-// signatures. A key of the repository must have stated that they are the newest of
-// this repository; the statement may have expired. Else the error is fault.Denied.
+// signatures: what ownStated returns, taken apart.
 func (r *Repo) own(to Target, g *generation, arch string) (*live, error) {
+	l, err := r.ownStated(to, g, arch)
+	if err != nil || l.files == nil {
+		return l, err
+	}
+	return l, r.readLive(to, l)
+}
+
+// ownStated reads the live indexes of an architecture, none if there are none. A
+// key of the repository must have stated that they are the newest of this
+// repository, in no statement older than the last; it may have expired. Else the
+// error is fault.Denied.
+func (r *Repo) ownStated(to Target, g *generation, arch string) (*live, error) {
 	l := &live{arch: arch, v2: &apk.V2RawIndex{}, v3: &apk.V3RawIndex{}}
 	if !slices.Contains(g.arches, arch) {
 		return l, nil
@@ -86,7 +97,7 @@ func (r *Repo) own(to Target, g *generation, arch string) (*live, error) {
 		return nil, fault.New(fault.Denied, "the live indexes of %s for %s are not what this repository stated: %w", to, arch, err).
 			At(dir, 0).Fix("find out who wrote them; then put the folder back from a backup or from the newest snapshot")
 	}
-	return l, r.readLive(to, l)
+	return l, r.checkNewest(to, l)
 }
 
 // readLive takes the indexes apart, unless this process published these very ones.

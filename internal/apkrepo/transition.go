@@ -190,24 +190,33 @@ func (t *transition) goLive() error {
 		return err
 	}
 	t.forget()
-	t.remember()
-	return nil
+	return t.remember()
 }
 
-// remember keeps what went live for the next publish of this process.
-func (t *transition) remember() {
+// remember keeps what went live for the next publish of this process, and its
+// number for those of any.
+func (t *transition) remember() error {
 	t.repo.mu.Lock()
 	defer t.repo.mu.Unlock()
 	for arch, x := range t.staged {
 		t.repo.cache[path.Join(t.to.dir(), arch)] = &live{arch: arch, files: x.files, v2: x.v2, v3: x.v3}
+		if err := t.repo.remember(t.to, arch, t.number); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
-// linkOthers takes over the architectures that do not change.
+// linkOthers takes over the architectures that do not change, which must be the
+// repository's own work too.
 func (t *transition) linkOthers() error {
 	for _, arch := range t.before.arches {
 		if _, ok := t.staged[arch]; ok {
 			continue
+		}
+		other, err := t.repo.ownStated(t.to, t.before, arch)
+		if err != nil {
+			return err
 		}
 		if err := t.link(t.d.Path(path.Join(t.before.dir, arch)), arch, indexFiles); err != nil {
 			return err
@@ -215,14 +224,10 @@ func (t *transition) linkOthers() error {
 		if t.again {
 			continue
 		}
-		state, err := t.repo.peek(t.before, arch)
-		if err != nil {
-			return err
+		if !shelf.IsSnapshotID(other.state.Snapshot) {
+			return shelf.Damaged(t.d.Path(path.Join(t.before.dir, arch, Statement)), "%q is not the id of a snapshot", other.state.Snapshot)
 		}
-		if !shelf.IsSnapshotID(state.Snapshot) {
-			return shelf.Damaged(t.d.Path(path.Join(t.before.dir, arch, Statement)), "%q is not the id of a snapshot", state.Snapshot)
-		}
-		if err := t.d.Symlink(path.Join("..", state.Snapshot, arch), path.Join(t.stageDir(), arch)); err != nil {
+		if err := t.d.Symlink(path.Join("..", other.state.Snapshot, arch), path.Join(t.stageDir(), arch)); err != nil {
 			return err
 		}
 	}

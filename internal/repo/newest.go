@@ -1,45 +1,27 @@
 package repo
 
 import (
-	"errors"
-	"io/fs"
-	"os"
 	"path"
-	"path/filepath"
 
-	"github.com/ashlar-project/ashlar/internal/durable"
 	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/shelf"
 )
 
-// A suite's InRelease is its whole state, and an old one has a good signature too.
-// So that nobody who can write the repository takes a suite back in time, what was
-// published last is remembered elsewhere: the id of its snapshot, which rises with
-// every change of the content and stays when a Release is only signed again.
+// A suite's InRelease is its whole state. What is remembered of it is the id of its
+// snapshot, which rises with every change of the content and stays when a Release
+// is only signed again.
 
-// newestPath returns the file that remembers a suite, "" if there is none.
-func (r *Repo) newestPath(to target) string {
-	if r.cfg.Newest == "" {
-		return ""
-	}
-	return filepath.Join(r.cfg.Newest, string(to.tier), to.suite)
-}
+// newestName returns the name under which a suite is remembered.
+func newestName(to target) string { return path.Join(string(to.tier), to.suite) }
 
 // checkNewest refuses, with fault.Denied, a live state that is older than the one
 // that was published last, or gone.
 func (r *Repo) checkNewest(to target, live *state) error {
-	file := r.newestPath(to)
-	if file == "" {
-		return nil
+	last, err := r.cfg.Newest.Last(newestName(to))
+	if err != nil || last == "" {
+		return err
 	}
-	b, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // the first publish, or one from before this was remembered
-	}
-	if err != nil {
-		return fault.New(fault.Denied, "read what was published last: %w", err)
-	}
-	last := string(b)
+	file := r.cfg.Newest.File(newestName(to))
 	if !shelf.IsSnapshotID(last) {
 		return fault.New(fault.Invalid, "%q is not the id of a snapshot", last).At(file, 0).
 			Fix("look which snapshot of suite %s is the newest, and write its id there", to.suite)
@@ -59,12 +41,5 @@ func (r *Repo) checkNewest(to target, live *state) error {
 
 // remember notes that a snapshot of a suite is live.
 func (r *Repo) remember(to target, snapshot string) error {
-	file := r.newestPath(to)
-	if file == "" {
-		return nil
-	}
-	if err := durable.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return err
-	}
-	return durable.WriteFile(file, []byte(snapshot), 0o644)
+	return r.cfg.Newest.Remember(newestName(to), snapshot)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/fault"
+	"github.com/ashlar-project/ashlar/internal/shelf"
 )
 
 // TestBackInTime lets somebody who can write the folder put an older state of a
@@ -29,7 +30,7 @@ func TestBackInTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			memory := t.TempDir()
-			r := newTestRepo(t, func(c *Config) { c.Newest = memory })
+			r := newTestRepo(t, func(c *Config) { c.Newest = shelf.Memory(memory) })
 			r.publishAt(t, day, simple("one", "1"), simple("two", "1"))
 			old := r.index(t, "InRelease")
 			newest := r.publishAt(t, day.Add(time.Hour), simple("one", "2")).Snapshot
@@ -71,7 +72,7 @@ func TestBackInTime(t *testing.T) {
 // deleted, and remembers again from then.
 func TestBackOnPurpose(t *testing.T) {
 	memory := t.TempDir()
-	r := newTestRepo(t, func(c *Config) { c.Newest = memory })
+	r := newTestRepo(t, func(c *Config) { c.Newest = shelf.Memory(memory) })
 	r.publishAt(t, day, simple("one", "1"))
 	backup := t.TempDir()
 	if err := os.CopyFS(backup, os.DirFS(filepath.Join(r.Root(), bookworm))); err != nil {

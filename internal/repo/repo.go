@@ -54,7 +54,7 @@ type Config struct {
 	// Newest is a folder outside of Root that remembers the newest state of each
 	// suite, so that an older one with a good signature is not gone on from; ""
 	// remembers nothing.
-	Newest string
+	Newest shelf.Memory
 
 	Origin   string        // of every Release, for pinning; "Ashlar" if ""
 	BaseURL  string        // public address of Root, for the Snapshots field; none if ""

@@ -20,6 +20,7 @@ import (
 	"github.com/ashlar-project/ashlar/internal/intoto"
 	"github.com/ashlar-project/ashlar/internal/pgp"
 	"github.com/ashlar-project/ashlar/internal/repo"
+	"github.com/ashlar-project/ashlar/internal/shelf"
 	"github.com/ashlar-project/ashlar/internal/sign"
 	"github.com/ashlar-project/ashlar/internal/source"
 )
@@ -148,12 +149,12 @@ func (s *Shop) Repo(base string) (*repo.Repo, error) {
 			return nil, err
 		}
 	}
-	return repo.Open(repo.Config{Root: s.RepoDir(), Blobs: s.Store, Signer: releaseSigner{s}, Keyring: ring, Newest: s.path("published"), BaseURL: base})
+	return repo.Open(repo.Config{Root: s.RepoDir(), Blobs: s.Store, Signer: releaseSigner{s}, Keyring: ring, Newest: shelf.Memory(s.path("published")), BaseURL: base})
 }
 
 // APKRepo returns the repositories for apk, signed by the shop's signer.
 func (s *Shop) APKRepo() (*apkrepo.Repo, error) {
-	cfg := apkrepo.Config{Root: s.RepoDir(), Blobs: s.Store, Signer: apkSigner{s}}
+	cfg := apkrepo.Config{Root: s.RepoDir(), Blobs: s.Store, Signer: apkSigner{s}, Newest: shelf.Memory(s.path("published-apk"))}
 	switch pub, err := sign.ReadPublic(s.KeysDir()); {
 	case err == nil:
 		if cfg.Keys, err = apkrepo.KeysOf(pub); err != nil {
