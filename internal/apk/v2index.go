@@ -15,6 +15,10 @@ const (
 	maxPlainIndex  = 1 << 30
 )
 
+// maxFirstHeader bounds the header of the first file, an extended one before it
+// included, in bytes. So little is unpacked to see whether it is a signature.
+const maxFirstHeader = 16 << 10
+
 // The files of an APKINDEX.tar.gz.
 const (
 	indexName       = "APKINDEX"
@@ -146,14 +150,18 @@ func parseHead(b []byte) (signatures []Signature, signed []byte, err error) {
 	if err := src.open(); err != nil {
 		return nil, nil, err
 	}
-	head, err := io.ReadAll(io.LimitReader(src, maxSignaturePart+1))
+	head, err := io.ReadAll(io.LimitReader(src, maxFirstHeader))
 	if err != nil {
 		return nil, nil, err
 	}
-	switch {
-	case !isSignaturePart(head):
+	if !isSignaturePart(head) {
 		return nil, b, nil
-	case len(head) > maxSignaturePart:
+	}
+	rest, err := io.ReadAll(io.LimitReader(src, maxSignaturePart))
+	if err != nil {
+		return nil, nil, err
+	}
+	if head = append(head, rest...); len(head) > maxSignaturePart {
 		return nil, nil, invalid("signature part: too large")
 	}
 	signatures, err = parseSignatures(head)
