@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/adb"
 	"github.com/ashlar-project/ashlar/internal/apk"
@@ -44,10 +46,33 @@ func unsignedAPK(t *testing.T, s *work.Shop, version string) []ashlar.File {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.Name = "hello-" + version + ".apk"
 		made = append(made, f)
 	}
+	made[0].Name, made[1].Name = "hello-"+version+".apk", "hello-"+version+ashlar.ApkV3Suffix
 	return made
+}
+
+// publishHello packs, signs and publishes a package.
+func publishHello(t *testing.T, s *work.Shop, to apkrepo.Target, version string) {
+	t.Helper()
+	made := unsignedAPK(t, s, version)
+	signed, err := s.SignAPK(t.Context(), made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	renamed := []ashlar.File{signed[0], {Name: made[1].Name, Digest: signed[1].Digest, Size: signed[1].Size}}
+	again, err := s.SignAPK(t.Context(), renamed)
+	if diff := cmp.Diff(signed, again); err != nil || diff != "" {
+		t.Errorf("signed again: %v\n%s", err, diff)
+	}
+	statement, err := s.Store.Put(t.Context(), strings.NewReader("{}"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	statement.Name = signed[1].Name + ".provenance.sigstore.json"
+	if _, err := s.PublishAPK(t.Context(), to, []apkrepo.SourceSet{{Arch: "x86_64", Packages: signed, Bundles: []ashlar.File{statement}}}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestAPKRepository takes packages that a build left the whole way: signed by the
@@ -69,16 +94,12 @@ func TestAPKRepository(t *testing.T) {
 	}
 	defer a.close()
 	to := apkrepo.Target{Distro: "musl-1", Tier: ashlar.Community}
-	for _, version := range []string{"1.0-r100", "1.0-r101"} {
-		signed, err := s.SignAPK(t.Context(), unsignedAPK(t, s, version))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.PublishAPK(t.Context(), to, []apkrepo.SourceSet{{Arch: "x86_64", Packages: signed}}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	publishHello(t, s, to, "1.0-r100")
+	publishHello(t, s, to, "1.0-r101")
 	repo := filepath.Join(h.state, "repo/apk/musl-1/community/x86_64")
+	if b, err := filepath.Glob(filepath.Join(repo, "hello-1.0-r101.????????.apk.provenance.sigstore.json")); err != nil || len(b) != 1 {
+		t.Errorf("statements about the package of v3: %v, %v", b, err)
+	}
 	o := h.run(t, 0, "verify", "--repository", repo)
 	if !strings.Contains(o.stdout, "VERIFIED  musl-1/community for x86_64") {
 		t.Errorf("verify says:\n%s", o.stdout)
@@ -103,6 +124,9 @@ func TestAPKRepository(t *testing.T) {
 	keys, err := filepath.Glob(filepath.Join(h.state, "repo/keys/ashlar-*.pub"))
 	if err != nil || len(keys) != 4 {
 		t.Errorf("published keys %v, %v", keys, err)
+	}
+	if o := h.run(t, 0, "snapshot", "list", "--distro", "musl-1"); strings.Count(o.stdout, "\n") != 3 || !strings.Contains(o.stdout, "live: x86_64 is "+after.Snapshot) {
+		t.Errorf("snapshot list says:\n%s", o.stdout)
 	}
 	h.freezeAndForge(t, repo, address, before.Sequence, after.Sequence)
 }
@@ -150,6 +174,14 @@ func (h *house) freezeAndForge(t *testing.T, repo, address string, old, newest i
 		t.Errorf("what is played back: %s", o.stderr)
 	}
 	turn(is)
+	h.run(t, 2, "withdraw", "--distro", "musl-1", "hello")
+	h.run(t, 3, "withdraw", "--distro", "musl-1", "--reason", "it is rude", "goodbye")
+	if o := h.run(t, 0, "withdraw", "--distro", "musl-1", "--reason", "it is rude", "hello"); !strings.Contains(o.stdout, "musl-1/community  1 withdrawn") {
+		t.Errorf("withdraw says:\n%s", o.stdout)
+	}
+	if live, err = filepath.EvalSymlinks(filepath.Join(repo, apkrepo.IndexV2)); err != nil {
+		t.Fatal(err)
+	}
 	b, err := os.ReadFile(live)
 	if err != nil {
 		t.Fatal(err)

@@ -130,7 +130,7 @@ type verbGroup struct {
 func (a *app) groups() []verbGroup {
 	return []verbGroup{
 		{"make", "Make packages:", []*cobra.Command{a.checkCommand(), a.lockCommand(), a.planCommand(), a.buildCommand()}},
-		{"publish", "Publish and serve them:", []*cobra.Command{a.publishCommand(), a.resignCommand(), a.snapshotCommand(), a.serveCommand()}},
+		{"publish", "Publish and serve them:", []*cobra.Command{a.publishCommand(), a.resignCommand(), a.withdrawCommand(), a.snapshotCommand(), a.serveCommand()}},
 		{"verify", "Verify them:", []*cobra.Command{a.verifyCommand(), a.rebuildCommand()}},
 		{"manage", "Look after the house:", []*cobra.Command{a.keyCommand(), a.tierCommand(), a.doctorCommand()}},
 	}

@@ -236,17 +236,19 @@ func state() intoto.APKIndex {
 	return intoto.APKIndex{Repository: "musl-1/community", Arch: "x86_64", Snapshot: "20260304T050607Z", Sequence: 3, Issued: now, Expires: now.AddDate(0, 0, 7)}
 }
 
+func readIn(t *testing.T, dir, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 func TestSignAPKIndexes(t *testing.T) {
 	c := apkConn(t, true)
 	dir, _ := apkFolder(t)
-	read := func(name string) []byte {
-		t.Helper()
-		b, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
+	read := func(name string) []byte { return readIn(t, dir, name) }
 	signed, err := c.SignAPKIndexes(t.Context(), dir, state())
 	if err != nil {
 		t.Fatal(err)
