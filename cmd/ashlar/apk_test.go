@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -21,6 +24,7 @@ import (
 	"github.com/ashlar-project/ashlar/internal/apk"
 	"github.com/ashlar-project/ashlar/internal/apkrepo"
 	"github.com/ashlar-project/ashlar/internal/intoto"
+	"github.com/ashlar-project/ashlar/internal/serve"
 	"github.com/ashlar-project/ashlar/internal/work"
 )
 
@@ -104,12 +108,12 @@ func TestAPKRepository(t *testing.T) {
 	if !strings.Contains(o.stdout, "VERIFIED  musl-1/community for x86_64") {
 		t.Errorf("verify says:\n%s", o.stdout)
 	}
-	server := httptest.NewServer(http.StripPrefix("/packages", http.FileServer(http.Dir(filepath.Join(h.state, "repo")))))
-	defer server.Close()
-	address := server.URL + "/packages/apk/musl-1/community/x86_64"
+	base := serveHouse(t, a)
+	address := base + "/apk/musl-1/community/x86_64"
+	realClients(t, base, filepath.Join(h.state, "repo/keys"))
 	before := h.verifyFresh(t, address)
-	h.run(t, 3, "verify", "--repository", server.URL+"/packages/apk/musl-1/community/aarch64")
-	h.run(t, 2, "verify", "--repository", server.URL)
+	h.run(t, 3, "verify", "--repository", base+"/apk/musl-1/community/aarch64")
+	h.run(t, 2, "verify", "--repository", base)
 	h.run(t, 2, "verify", "--repository", "ftp://example.org/apk/a/b/c")
 
 	// New keys: everything is signed by old and new, and stated anew.
@@ -129,6 +133,81 @@ func TestAPKRepository(t *testing.T) {
 		t.Errorf("snapshot list says:\n%s", o.stdout)
 	}
 	h.freezeAndForge(t, repo, address, before.Sequence, after.Sequence)
+}
+
+// serveHouse serves what the app has published, as ashlar serve does, and returns
+// the address.
+func serveHouse(t *testing.T, a *app) string {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	ready, done := make(chan net.Addr, 1), make(chan error, 1)
+	go func() {
+		done <- a.serve(ctx, serve.Listener{Addr: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler), Ready: func(addr net.Addr) { ready <- addr }}, "", true)
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	select {
+	case addr := <-ready:
+		return "http://" + addr.String()
+	case err := <-done:
+		done <- nil
+		t.Fatal(err)
+		return ""
+	}
+}
+
+// realClients has every apk that the environment names install the package as a
+// user does: with the keys that the server gives, by both kinds of index.
+func realClients(t *testing.T, base, keys string) {
+	t.Helper()
+	names, err := os.ReadDir(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][2]string{{"ASHLAR_APK2", ""}, {"ASHLAR_APK3", ""}, {"ASHLAR_APK3", "v3 "}} {
+		program := os.Getenv(c[0])
+		if program == "" || os.Geteuid() != 0 {
+			t.Logf("%s names no apk, or this is not root", c[0])
+			continue
+		}
+		root := t.TempDir()
+		if err := errors.Join(os.MkdirAll(root+"/etc/apk/keys", 0o755), os.WriteFile(root+"/etc/apk/repositories", []byte(c[1]+base+"/apk/musl-1/community\n"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range names {
+			if strings.HasPrefix(e.Name(), "ashlar-") {
+				fetch(t, base+"/keys/"+e.Name(), root+"/etc/apk/keys/"+e.Name())
+			}
+		}
+		cmd := exec.Command(program, "--root", root, "--arch", "x86_64", "--no-progress", "add", "--initdb", "--no-scripts", "--update-cache", "hello")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s %s: %v\n%s", program, c[1], err, out)
+		}
+		if b, err := os.ReadFile(root + "/hello"); err != nil || string(b) != "hello 1.0-r101\n" {
+			t.Errorf("%s %s installed %q, %v", program, c[1], b, err)
+		}
+	}
+}
+
+// fetch saves what an address has.
+func fetch(t *testing.T, from, to string) {
+	t.Helper()
+	resp, err := http.Get(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s, %v", from, resp.Status, err)
+	}
+	if err := os.WriteFile(to, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // verifyFresh verifies a repository and returns what is stated of it.
