@@ -2,6 +2,7 @@ package pack
 
 import (
 	"archive/tar"
+	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -32,12 +33,15 @@ func (s *Set) describeAPK(b *Binary, found *scanned) error {
 		if p.split.with != "" && s.has(APK, base) {
 			info.InstallIf = []apk.Dependency{{Name: p.split.with}, {Name: base, Match: apk.Equal, Version: b.Version}}
 		}
-		if p.split.suffix == "-static" && s.has(APK, base+"-dev") {
-			info.Depends = merge(info.Depends, []apk.Dependency{{Name: base + "-dev"}})
+		if dev := strings.TrimSuffix(base, "-libs") + "-dev"; p.split.suffix == "-static" && s.has(APK, dev) {
+			info.Depends = merge(info.Depends, []apk.Dependency{{Name: dev}})
 		}
 	}
 	b.apk = info
 	if err := info.Check(); err != nil {
+		return remedy(err, "correct it, or limit formats to deb")
+	}
+	if err := forBoth(&info); err != nil {
 		return err
 	}
 	entries := make([]apk.Entry, 0, len(b.files))
@@ -48,6 +52,27 @@ func (s *Set) describeAPK(b *Binary, found *scanned) error {
 		return fault.Within(err, "package %s", b.Name)
 	}
 	return s.namedOwners(b)
+}
+
+// forBoth wants all versions to be of the form that both generations of apk know,
+// since a package is written for both.
+func forBoth(info *apk.Info) error {
+	for _, d := range slices.Concat([]apk.Dependency{{Name: info.Name, Version: info.Version}}, info.Depends, info.Provides, info.Replaces) {
+		if strings.Contains(d.Version, "~") {
+			return fault.New(fault.Invalid, "package %s: version %q of %s has a ~, which apk 2 does not take", info.Name, d.Version, d.Name).
+				Fix("versions are like 1.2.3a_rc4_p5-r6")
+		}
+	}
+	return nil
+}
+
+// remedy adds a remedy to an error that has none.
+func remedy(err error, format string, args ...any) error {
+	var e *fault.Error
+	if !errors.As(err, &e) || e.Remedy != "" {
+		return err
+	}
+	return e.Fix(format, args...)
 }
 
 // namedOwners wants every owner to have a name, which apk 3 has no numbers for.
@@ -117,7 +142,7 @@ func (s *Set) opener(f *file) func() (io.ReadCloser, error) {
 func (s *Set) describeDeb(b *Binary, found *scanned) error {
 	p := b.from
 	if err := deb.ValidateVersion(b.Version); err != nil {
-		return fault.Within(err, "package %s", b.Name)
+		return remedy(fault.Within(err, "package %s", b.Name), "versions are like 1.2.3~rc4 and have no other characters than .+~-; or limit formats to apk")
 	}
 	depends, conflicts, replaces := slices.Clone(p.deb.depends), slices.Clone(p.deb.conflicts), slices.Clone(p.deb.replaces)
 	for _, other := range s.Packages {
@@ -154,10 +179,10 @@ func (s *Set) describeDeb(b *Binary, found *scanned) error {
 	set("Description", p.Description)
 	b.deb = c
 	if strings.ContainsAny(s.spec.URL+s.options.Maintainer, "\n\r") {
-		return fault.New(fault.Invalid, "package %s: its address or its maintainer has a line break", b.Name)
+		return fault.New(fault.Invalid, "package %s: its address or its maintainer has a line break", b.Name).Fix("write each on one line")
 	}
 	if _, err := deb.ParsePackage(c); err != nil {
-		return err
+		return remedy(err, "correct it, or limit formats to apk")
 	}
 	return nil
 }

@@ -25,6 +25,10 @@ func (s *Set) checkELF(m elf.Machine) error {
 			if found == nil {
 				continue
 			}
+			if b.from.AnyArch {
+				return errorAt(b.from.Pos, "package %s is for every architecture, and %s is for one", b.Name, clip(f.path)).
+					Fix("list the files of the package: then it is for one, too")
+			}
 			e := ELFFile{Path: f.path, File: found.file, Excused: map[elfcheck.Check]string{}}
 			for _, c := range found.shortcomings(m, b) {
 				if reason, ok := s.excuse(c.Check, f.path, used); ok {

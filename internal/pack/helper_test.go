@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -21,10 +19,9 @@ const (
 	testFile   = "catalog/package/main/stone/alpine-3.24/1.yaml"
 )
 
-// step returns the step that has the given parameters, which begin on line 14 of
-// its definition.
-func step(t testing.TB, with string) catalog.Step {
-	t.Helper()
+// definition returns a definition with a step of the given parameters, which begin
+// on line 14.
+func definition(with string) string {
 	const head = `# syntax=dhi.io/build:2-alpine3.24
 image: dhi.io/pkg-stone
 variant: runtime
@@ -47,22 +44,30 @@ contents:
 		text.WriteString("            " + line)
 	}
 	text.WriteString(foot)
-	t.Chdir(t.TempDir()) // so that errors name the file as a user would
-	if err := os.MkdirAll(filepath.Dir(testFile), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(testFile, []byte(text.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	d, err := catalog.Load("catalog", strings.TrimPrefix(testFile, "catalog/"))
+	return text.String()
+}
+
+// expanded returns a definition expanded and bound.
+func expanded(with string) (*catalog.Expanded, error) {
+	d, err := catalog.LoadTexts(map[string][]byte{testFile: []byte(definition(with))}, testFile)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
+	}
+	if len(d.Targets()) == 0 {
+		return nil, errors.New("there is no target")
 	}
 	e, err := d.Expand(d.Targets()[0])
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	if e, err = e.Bind(testValues()); err != nil {
+	return e.Bind(testValues())
+}
+
+// step returns the step that has the given parameters.
+func step(t testing.TB, with string) catalog.Step {
+	t.Helper()
+	e, err := expanded(with)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return e.Builds[0].Pipeline[0]

@@ -80,12 +80,16 @@ func (sc *scanner) readPC(n *node) (*pcFile, error) {
 }
 
 // neededPkgConfig notes what the .pc files of a package require, as far as anybody
-// provides it.
+// provides it, and the program that reads them.
 func (sc *scanner) neededPkgConfig(b *Binary, list []*pcFile) error {
-	for _, pc := range list {
-		if err := sc.need(b, "pkgconfig", pc.path); err != nil {
-			return err
+	for _, dir := range pkgConfigFolders {
+		if slices.Contains(sc.byPath[dir], b) {
+			if err := sc.need(b, "pkgconfig", dir); err != nil {
+				return err
+			}
 		}
+	}
+	for _, pc := range list {
 		for _, r := range pc.requires {
 			name := "pc:" + r.name
 			if !sc.provided(name) {

@@ -81,7 +81,7 @@ func (s *Spec) each(raw catalog.Raw, f Format, add func(Format, string) error) e
 					return errorAt(t.Pos, "%q has a variable that does not exist", word).Fix("$pkg_full_version is the version with the release")
 				}
 				if err := add(f, word); err != nil {
-					return fault.Within(err, "for %s", f).At(t.File, t.Line)
+					return remedy(fault.Within(err, "for %s", f).At(t.File, t.Line), "words are like name, name=1.2-r3 and name>=1.2")
 				}
 			}
 		}

@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"cmp"
 	"debug/elf"
 	"maps"
 	"path"
@@ -163,20 +164,10 @@ func (sc *scanner) isPublic(dir string) bool {
 }
 
 // providedLibraries finds the libraries that a package provides, so:NAME=VERSION.
-// The name is the library's own; the version is that of the file's name or, if it
-// has none, of a symbolic link beside it.
+// The name is the library's own, the version that of the file's name.
 func (sc *scanner) providedLibraries(b *Binary) error {
 	if b.from.AnyArch {
 		return nil
-	}
-	aliases := map[string]string{} // version that links to a file say
-	for _, f := range b.files {
-		if v := libraryVersion(path.Base(f.path)); v != "" && f.node.kind == symlink && !strings.Contains(f.node.target, "/") {
-			to := path.Join(path.Dir(f.path), f.node.target)
-			if len(v) > len(aliases[to]) {
-				aliases[to] = v
-			}
-		}
 	}
 	for i := range b.ELF {
 		e := &b.ELF[i]
@@ -184,22 +175,12 @@ func (sc *scanner) providedLibraries(b *Binary) error {
 			continue
 		}
 		base := path.Base(e.Path)
-		name := e.SoName
-		if name == "" {
-			name = base
-		}
-		version := libraryVersion(base)
-		if version == "" {
-			version = aliases[e.Path]
-		}
-		unversioned := version == "" && libraryVersion(name) != ""
+		name := cmp.Or(e.SoName, base)
+		unversioned := strings.HasSuffix(base, ".so") && libraryVersion(name) != ""
 		if !isLibrary(name) || unversioned && slices.Contains(sc.set.spec.Options, "sover-namecheck") {
 			continue
 		}
-		if version == "" {
-			version = "0"
-		}
-		if err := sc.provide(b, "so:"+name, version, e.Path); err != nil {
+		if err := sc.provide(b, "so:"+name, cmp.Or(libraryVersion(base), "0"), e.Path); err != nil {
 			return err
 		}
 	}
@@ -207,7 +188,8 @@ func (sc *scanner) providedLibraries(b *Binary) error {
 }
 
 // provide notes that a package provides a name, and refuses what apk's tools do
-// not take, or one name in two versions; file is where it was found.
+// not take, or one name in two versions; file is where it was found. A library may
+// have several names, of which the longest version is the most exact.
 func (sc *scanner) provide(b *Binary, name, version, file string) error {
 	word := apk.Dependency{Name: name, Match: apk.Equal, Version: version}
 	if err := word.Check(); err != nil {
@@ -215,12 +197,12 @@ func (sc *scanner) provide(b *Binary, name, version, file string) error {
 			Fix("rename it, or turn the search off with apk.options: !tracedeps")
 	}
 	provides := sc.found[b].provides
-	if old, ok := provides[name]; ok && old != version && old != "0" && version != "0" {
+	switch old, ok := provides[name]; {
+	case !ok || old == "0" || strings.HasPrefix(version, old+"."):
+		provides[name] = version
+	case version != old && version != "0" && !strings.HasPrefix(old, version+"."):
 		return errorAt(b.from.Pos, "package %s: %s provides %s in version %s, and another file in version %s", b.Name, clip(file), name, version, old).
 			Fix("keep one of the two")
-	}
-	if old := provides[name]; old == "" || old == "0" {
-		provides[name] = version
 	}
 	return nil
 }
@@ -288,22 +270,23 @@ func (sc *scanner) neededLibraries(b *Binary) error {
 // commandFolders are where commands are.
 var commandFolders = []string{"bin", "sbin", "usr/bin", "usr/sbin"}
 
-// commands finds the commands of a package, cmd:NAME. One whose name apk does not
-// take is not provided.
+// commands finds the commands of a package, cmd:NAME. One that is hidden, or whose
+// name apk does not take, is not provided.
 func (sc *scanner) commands(b *Binary) {
 	for _, f := range b.files {
 		if !slices.Contains(commandFolders, path.Dir(f.path)) || f.node.kind != symlink && (f.node.kind != regular || f.mode&0o111 == 0) {
 			continue
 		}
-		word := apk.Dependency{Name: "cmd:" + path.Base(f.path), Match: apk.Equal, Version: b.Version}
-		if word.Check() == nil {
+		name := path.Base(f.path)
+		word := apk.Dependency{Name: "cmd:" + name, Match: apk.Equal, Version: b.Version}
+		if name[0] != '.' && word.Check() == nil {
 			sc.found[b].provides[word.Name] = word.Version
 		}
 	}
 }
 
-// python finds the modules of a package, py3.13:NAME, and the Python that they are
-// for, of which there can be only one.
+// python finds the modules of a package, py3.13:NAME, and the Python 3 that they
+// are for, of which there can be only one.
 func (sc *scanner) python(b *Binary) error {
 	version := ""
 	for _, f := range b.files {
@@ -316,17 +299,19 @@ func (sc *scanner) python(b *Binary) error {
 		if !in || module != "" && module[0] != '/' {
 			continue
 		}
-		if version != "" && v != version {
-			return errorAt(b.from.Pos, "package %s has modules of both Python %s and %s", b.Name, clip(version), clip(v)).Fix("make a package for each")
+		if strings.HasPrefix(v, "3") {
+			if version != "" && v != version {
+				return errorAt(b.from.Pos, "package %s has modules of both Python %s and %s", b.Name, clip(version), clip(v)).Fix("make a package for each")
+			}
+			version = v
 		}
-		version = v
 		if name := moduleName(strings.TrimPrefix(module, "/"), f); name != "" {
 			if word := (apk.Dependency{Name: "py" + v + ":" + name, Match: apk.Equal, Version: b.Version}); word.Check() == nil {
 				sc.found[b].provides[word.Name] = b.Version
 			}
 		}
 	}
-	if !strings.HasPrefix(version, "3") || b.Name == "python3" || b.Name == "python"+version {
+	if version == "" || b.Name == "python3" || b.Name == "python"+version {
 		return nil
 	}
 	return sc.need(b, "python3~"+version, "usr/lib/python"+version)

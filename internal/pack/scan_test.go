@@ -42,8 +42,13 @@ func TestScan(t *testing.T) {
 		"a library without version": {
 			newTar().file("lib/libx-1.2.so", so("libx-1.2.so", "")), "files: [lib]", "so:libx-1.2.so=0", "",
 		},
-		"a version of the link": {
-			newTar().file("usr/lib/libc-2.40.so", so("libq.so.6", "")).link("usr/lib/libq.so.6", "libc-2.40.so"), "files: [usr]", "so:libq.so.6=6", "",
+		"a version of the link alone": {
+			newTar().file("usr/lib/libc-2.40.so", so("libq.so.6", "")).link("usr/lib/libq.so.6", "libc-2.40.so"), "files: [usr]", "so:libq.so.6=0", "",
+		},
+		"one library under several names": {
+			newTar().file("usr/lib/libq.so.6.1", so("libq.so.6", "")).hardLink("usr/lib/libq.so", "usr/lib/libq.so.6.1").hardLink("usr/lib/libq.so.6", "usr/lib/libq.so.6.1").
+				hardLink("usr/lib/libq.so.6.1.2", "usr/lib/libq.so.6.1"),
+			"files: [usr]", "so:libq.so.6=6.1.2", "",
 		},
 		"the C library": {
 			newTar().file("lib/ld-musl-x86_64.so.1", so(musl, "")).link("lib/"+musl, "ld-musl-x86_64.so.1"), "files: [lib]", "so:" + musl + "=1", "",
@@ -62,13 +67,13 @@ func TestScan(t *testing.T) {
 		},
 		"commands": {
 			newTar().program("usr/bin/x", "").program("bin/[", "").link("sbin/y", "/nowhere").file("usr/bin/data", "").program("usr/bin/a@b", "").
-				program("usr/bin/a b", "").program("usr/libexec/z", "").dir("usr/bin/dir"), "files: [.]",
+				program("usr/bin/a b", "").program("usr/bin/.z", "").program("usr/libexec/z", "").dir("usr/bin/dir"), "files: [.]",
 			"cmd:[=1.2-r3 cmd:x=1.2-r3 cmd:y=1.2-r3", "",
 		},
 		"python": {
 			newTar().file("usr/lib/python3.13/site-packages/one.py", "").file("usr/lib/python3.13/site-packages/two/__init__.py", "").
-				file("usr/lib/python3.13/site-packages/two/three.py", "").file("usr/lib/python3.13/site-packages/data/x", ""), "files: [usr]",
-			"py3.13:one=1.2-r3 py3.13:two=1.2-r3", "python3~3.13",
+				file("usr/lib/python3.13/site-packages/two/three.py", "").file("usr/lib/python2.7/site-packages/four.py", "").file("usr/lib/python3.13/site-packages/data/x", ""), "files: [usr]",
+			"py2.7:four=1.2-r3 py3.13:one=1.2-r3 py3.13:two=1.2-r3", "python3~3.13",
 		},
 		"pkg-config": {
 			newTar().file("usr/lib/pkgconfig/x.pc", "Version: v1.2-rc1\nRequires: y >= 1.0, z\nRequires.private: w=2 v != 3\n"+"Provides: xx = 4\n").
@@ -108,6 +113,7 @@ func TestScanRefuses(t *testing.T) {
 		"name of a .pc":        {newTar().file("usr/lib/pkgconfig/x%.pc", "Version: 1"), "pc:x%"},
 		"required name":        {newTar().file("usr/lib/pkgconfig/x.pc", "Version: 1\nRequires: y&z"), "pc:y&z"},
 		"required version":     {newTar().file("usr/lib/pkgconfig/x.pc", "Version: 1\nRequires: y >= 1.x"), "pc:y>=1.x"},
+		"endless .pc":          {newTar().file("usr/lib/pkgconfig/x.pc", strings.Repeat("#\n", maxPC)), "usr/lib/pkgconfig/x.pc: it has more than"},
 		"broken .pc":           {newTar().file("usr/lib/pkgconfig/x.pc", "Version: ${"), "usr/lib/pkgconfig/x.pc: line 1: Version: a variable without an end"},
 		"two Pythons":          {newTar().file("usr/lib/python3.12/site-packages/a.py", "").file("usr/lib/python3.13/site-packages/a.py", ""), "both Python 3.12 and 3.13"},
 	} {

@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -93,6 +94,10 @@ func TestParseSpecErrors(t *testing.T) {
 		"fuzzy for Debian":     {"depends: ['a~1']", "for deb"},
 		"alternative for apk":  {"depends: ['aa | bb']", "for apk: \"aa | bb\" cannot be said in apk's words"},
 		"alternative provided": {"deb: {provides: 'aa | bb'}\nformats: [deb]", "alternatives"},
+		"conflict in Debian's": {"depends: ['!bb (>= 1:2)']", "for apk"},
+		"an architecture":      {"depends: ['bb [amd64]']", ":20: for deb"},
+		"qualified for apk":    {"depends: ['bb:any (>= 1)']", "cannot be said in apk's words"},
+		"depends of another":   {"files: [a]\nsubpackages: [{name: bb, files: [b], depends: ['x@y']}]", ":21: for apk"},
 		"range provided":       {"apk: {provides: 'a>1'}", "a name that is provided"},
 		"variable":             {"provides: a=$pkgver", "a variable that does not exist"},
 		"depends of a number":  {"depends: {a: b}", "a text or a list of texts is wanted"},
@@ -211,5 +216,55 @@ func TestParseExceptions(t *testing.T) {
 	} {
 		_, err := ParseExceptions(at, text)
 		checkError(t, err, fault.Invalid, "x.yaml:7: "+ExceptionsVar, want)
+	}
+}
+
+// FuzzParseSpec looks for parameters that crash the parser, for errors without a
+// place, and for what gets through that must not.
+func FuzzParseSpec(f *testing.F) {
+	f.Add(stone + "files: [usr/bin/stone, {path: opt/stone, source: opt, uid: 1, gid: 2, mode: '0640'}]\nroot: ${target.dir}/x\n")
+	f.Add(stone + "depends: [a>=1, '!b', 'c (>= 2)']\nprovides: 'rock=$pkg_full_version, x'\nreplaces: a b\nconflicts: c\n")
+	f.Add(stone + "subpackages: [{name: stone-doc}, {name: x, files: [a], depends: [stone]}]\napk: {subpackages: $pkgname-dev, options: '!tracedeps'}\n")
+	f.Add(stone + "oci-config: {environment: {A: b}}\ndeb: {depends: ['x | y (>= 1)', 'python3:any']}\npriority: '7'\nsection: admin\n")
+	f.Add("{name: ab, version: 1, rel: 0, description: x, formats: [deb, apk], files: [[a]]}")
+	f.Add(stone + "files: *a\nprovides: &a [b]\n")
+	f.Fuzz(func(t *testing.T, with string) {
+		e, err := expanded(with)
+		if err != nil {
+			return // the catalog has a fuzz target of its own
+		}
+		for _, b := range e.Builds {
+			for _, s := range b.Pipeline {
+				spec, err := ParseSpec(s)
+				if err == nil {
+					checkSpec(t, spec)
+				} else if !fault.Is(err, fault.Invalid) || !strings.HasPrefix(err.Error(), testFile+":") {
+					t.Errorf("%v", err)
+				}
+			}
+		}
+	})
+}
+
+// checkSpec wants names, paths and numbers to be what packages can have.
+func checkSpec(t *testing.T, s *Spec) {
+	t.Helper()
+	if len(s.Packages) == 0 || len(s.Formats) == 0 {
+		t.Errorf("%+v", s)
+	}
+	for _, p := range s.Packages {
+		if !isName(p.Name) || strings.ContainsAny(p.Description, "\n\r") {
+			t.Errorf("%+v", p)
+		}
+		for _, r := range p.Rules {
+			for _, name := range []string{r.Path, r.Source} {
+				if strings.HasPrefix(name, "/") || name == ".." || strings.HasPrefix(name, "../") || strings.Contains(name, "/../") {
+					t.Errorf("the path %q", name)
+				}
+			}
+			if r.Mode > 0o7777 || r.UID < -1 || r.GID < -1 {
+				t.Errorf("%+v", r)
+			}
+		}
 	}
 }

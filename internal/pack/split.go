@@ -65,6 +65,8 @@ var splits = []split{
 		suffix: "-fish-completion", what: "completions for fish", anyArch: true, with: "fish",
 		globs: []string{"usr/share/fish/vendor_completions.d", "usr/share/fish/completions"},
 	},
+	{suffix: "-devhelp", what: "devhelp files", with: "devhelp", globs: []string{"usr/share/devhelp"}},
+	{suffix: "-nftrules", what: "nftables ruleset", anyArch: true, with: "nftables-rulesets", globs: []string{"usr/share/nftables.avail/*.nft"}},
 	{suffix: "-lang", what: "languages", anyArch: true, with: "lang", globs: []string{"usr/share/locale"}},
 	{suffix: "-pyc", what: "compiled Python", anyArch: true, with: "pyc", folders: []string{"__pycache__"}},
 }

@@ -167,6 +167,10 @@ func claimAll(claims map[*node]claim, p *Package, set fileSet) error {
 	return nil
 }
 
+// infoDirectory is the list of all manuals that are installed, which every build
+// writes with its own alone: two packages with it could not be installed together.
+const infoDirectory = "usr/share/info/dir"
+
 // split lets packages take out of the main one what their names say.
 func (t *Tree) split(spec *Spec, f Format, sets map[string]fileSet, claims map[*node]claim) error {
 	var takers []*Package
@@ -181,6 +185,9 @@ func (t *Tree) split(spec *Spec, f Format, sets map[string]fileSet, claims map[*
 	main := sets[spec.Name]
 	if spec.Packages[0].Rules == nil {
 		t.rest(spec, main, claims)
+	}
+	if slices.ContainsFunc(takers, func(p *Package) bool { return p.split.suffix == "-doc" }) {
+		delete(main, infoDirectory)
 	}
 	archives := !slices.ContainsFunc(takers, func(p *Package) bool { return p.split.suffix == "-static" })
 	for _, p := range takers {

@@ -191,3 +191,22 @@ subpackages:
 	_, err := Assemble(library().tree(t), spec(t, stone+"files: [usr/bin]\nsubpackages: [{name: stone-doc}]"), testOptions())
 	checkError(t, err, fault.Invalid, ":21: package stone-doc would be empty: there is no documentation")
 }
+
+// A folder that others have emptied goes with them, one that was empty stays.
+func TestSplitEmptiedFolders(t *testing.T) {
+	tree := newTar().dir("usr").dir("usr/bin").program("usr/bin/x", "").dir("usr/lib").dir("usr/lib/deep").file("usr/lib/deep/x.a", "").file("usr/lib/x.a", "").
+		dir("usr/share").dir("usr/share/doc").dir("usr/share/doc/x").file("usr/share/doc/x/y", "").dir("var").dir("var/empty").dir("usr/lib-x").tree(t)
+	set := assemble(t, tree, spec(t, stone+"formats: [apk]\nsubpackages: [{name: stone-dev}, {name: stone-doc}]"))
+	for name, want := range map[string]string{
+		"stone": "usr usr/bin usr/bin/x usr/lib-x var var/empty", "stone-dev": "usr usr/lib usr/lib/deep usr/lib/deep/x.a usr/lib/x.a",
+		"stone-doc": "usr usr/share usr/share/doc usr/share/doc/x usr/share/doc/x/y",
+	} {
+		var names []string
+		for _, f := range set.binary(t, APK, name).files {
+			names = append(names, f.path)
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("%s has %s\nwant %s", name, got, want)
+		}
+	}
+}

@@ -216,3 +216,45 @@ func TestNumbersForDpkg(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Extended attributes are in packages of apk, which it is said of, and cannot be in
+// Debian's.
+func TestAttributes(t *testing.T) {
+	tree := newTar().add(tar.Header{Name: "usr/bin/ping", PAXRecords: map[string]string{
+		"SCHILY.xattr." + capability: "\x01\x00\x00\x02", "SCHILY.xattr.user.note": "n",
+	}}, "ping").add(tar.Header{Name: "usr/bin/x", PAXRecords: map[string]string{"SCHILY.xattr.user.note": "n"}}, "x").tree(t)
+	set := assemble(t, tree, spec(t, stone+"files: [usr]"))
+	want := []string{
+		"apk package stone: usr/bin/ping has capabilities",
+		"deb package stone: usr/bin/ping loses its extended attributes: dpkg cannot hold them",
+		"deb package stone: usr/bin/x loses its extended attributes: dpkg cannot hold them",
+	}
+	if diff := cmp.Diff(want, set.Notes); diff != "" {
+		t.Error(diff)
+	}
+	dir := t.TempDir()
+	if _, err := set.Write(context.Background(), dir, 1); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(filepath.Join(dir, "stone-1.2-r3.v3.apk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	p, err := apk.ReadV3(f, apk.V3Unchecked())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][]apk.Xattr{}
+	for _, e := range p.Entries {
+		if e.Kind == apk.RegularFile {
+			got[e.Path] = e.Xattrs
+		}
+	}
+	wantAttributes := map[string][]apk.Xattr{
+		"usr/bin/ping": {{Name: capability, Value: "\x01\x00\x00\x02"}, {Name: "user.note", Value: "n"}}, "usr/bin/x": {{Name: "user.note", Value: "n"}},
+	}
+	if diff := cmp.Diff(wantAttributes, got); diff != "" {
+		t.Error(diff)
+	}
+}
