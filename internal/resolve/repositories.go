@@ -28,8 +28,8 @@ func parseRepositories(b *catalog.Build) (*repositories, error) {
 		switch {
 		case len(words) > 0 && words[0] == "deb":
 			err = r.addDebian(words[1:])
-		case len(words) == 2 && strings.HasPrefix(words[0], "@") && strings.HasPrefix(words[1], ownScheme):
-			r.own[words[0][1:]] = strings.TrimSuffix(words[1], "/")
+		case len(words) == 2 && len(words[0]) > 1 && words[0][0] == '@' && strings.HasPrefix(words[1], ownScheme):
+			err = r.addOwn(words[0][1:], strings.TrimSuffix(words[1], "/"))
 		default:
 			err = fault.New(fault.Invalid, "repository %q is of a kind that is not supported yet", line).
 				Fix("write \"deb mirror://debian SUITE main\", or \"@TAG %sDISTRO/main\" for packages of this catalog", ownScheme)
@@ -39,6 +39,15 @@ func parseRepositories(b *catalog.Build) (*repositories, error) {
 		}
 	}
 	return r, nil
+}
+
+// addOwn takes a repository of our own.
+func (r *repositories) addOwn(tag, uri string) error {
+	if was, twice := r.own[tag]; twice && was != uri {
+		return fault.New(fault.Invalid, "@%s stands for both %s and %s", tag, was, uri).Fix("give each repository a tag of its own")
+	}
+	r.own[tag] = uri
+	return nil
 }
 
 // addDebian takes a line of apt's without its first word. The release counts: its

@@ -128,7 +128,8 @@ func (v *verifier) pinnedOwn(ctx context.Context, t ashlar.Target, s *ashlar.Sys
 }
 
 // ReadOwn describes a package of the second generation as an index would. Errors
-// are those of the store, and fault.Invalid for what is no package.
+// are those of the store, fault.Invalid for what is no package, and fault.Denied for
+// one under another name.
 func ReadOwn(ctx context.Context, s blob.Store, f ashlar.File) (*OwnPackage, error) {
 	content, err := s.Open(ctx, f.Digest)
 	if err != nil {
@@ -138,6 +139,9 @@ func ReadOwn(ctx context.Context, s blob.Store, f ashlar.File) (*OwnPackage, err
 	p, err := apk.ReadV2(content)
 	if err != nil {
 		return nil, fault.New(fault.KindOf(err), "%w", err).At(f.Name, 0)
+	}
+	if want := p.Info.Name + "-" + p.Info.Version + ".apk"; f.Name != want {
+		return nil, fault.New(fault.Denied, "the file is named %s and holds %s", f.Name, want)
 	}
 	return &OwnPackage{
 		Package: world.Package{Info: &p.Info, Hash: p.Identity[:], Size: f.Size, File: f.Name},

@@ -106,6 +106,8 @@ type testWorld struct {
 	World
 	pool *testPool
 	arch *testArchive
+
+	changelog string // of the sources that are added, "" for none
 }
 
 const testPackages = `base-passwd 1; Essential: yes
@@ -153,9 +155,13 @@ func (w *testWorld) addSource(t *testing.T, suite, name, version, relations stri
 	t.Helper()
 	v := deb.SplitVersion(version)
 	full := name + "_" + v.Upstream + "-" + v.Revision
+	packaging := map[string]string{"debian/patches/CVE-1.patch": "fix of " + version, "debian/rules": "x"}
+	if w.changelog != "" {
+		packaging["debian/changelog"] = w.changelog
+	}
 	files := map[string][]byte{
 		name + "_" + v.Upstream + ".orig.tar.gz": testTar(t, map[string]string{name + "-" + v.Upstream + "/README": "upstream " + v.Upstream}),
-		full + ".debian.tar.gz":                  testTar(t, map[string]string{"debian/patches/CVE-1.patch": "fix of " + version, "debian/rules": "x"}),
+		full + ".debian.tar.gz":                  testTar(t, packaging),
 	}
 	list := func(digest func([]byte) string) string {
 		var b strings.Builder
