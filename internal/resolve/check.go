@@ -69,6 +69,10 @@ func (c *checker) bring(ctx context.Context, m ashlar.Material) error {
 	if name, ok := strings.CutPrefix(m.URI, localScheme); ok {
 		return c.bringLocal(ctx, name, m)
 	}
+	if strings.HasPrefix(m.URI, ownScheme) { // built here or nowhere
+		c.lost(m.URI)
+		return nil
+	}
 	_, err := c.Fetcher.Fetch(ctx, requestOf(m))
 	if fault.Is(err, fault.NotFound) {
 		c.lost(m.URI)

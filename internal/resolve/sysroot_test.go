@@ -405,7 +405,13 @@ func TestCheckSysroot(t *testing.T) {
 	if err := Check(t.Context(), lock, def, w.World); err != nil {
 		t.Error(err)
 	}
-	if err := Check(t.Context(), lock, def, newTestWorld(t).World); !fault.Is(err, fault.NotFound) || !strings.Contains(err.Error(), ownRepo+"/zlib-dev-1.3-r1.apk") {
+	other := newTestWorld(t)
+	if err := Check(t.Context(), lock, def, other.World); !fault.Is(err, fault.NotFound) || !strings.Contains(err.Error(), ownRepo+"/zlib-dev-1.3-r1.apk") {
 		t.Errorf("in another store: %v", err)
+	}
+	for _, uri := range other.pool.asked {
+		if strings.HasPrefix(uri, ownScheme) {
+			t.Errorf("somebody was asked for %s", uri)
+		}
 	}
 }
