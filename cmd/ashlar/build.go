@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/fault"
@@ -74,55 +73,50 @@ still be had; otherwise inputs are resolved anew, and a note says so.`,
 }
 
 // buildAll builds the definitions, jobs at a time, those first whose packages
-// others are built with, and returns what became of each in that order. The error is the first, or how many failed.
+// others are built with, and returns what became of each in that order. The error is
+// the first, or how many failed.
 func (a *app) buildAll(ctx context.Context, s *work.Shop, refs []work.Ref, opts work.BuildOptions, jobs int, keepGoing bool) ([]built, error) {
 	order, err := work.Order(refs, ashlar.Arch(opts.Arch))
 	if err != nil {
 		return nil, err
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	results := make([]built, len(order))
-	ended := make([]chan struct{}, len(order))
-	for i := range ended {
-		ended[i] = make(chan struct{})
-	}
 	var mu sync.Mutex
 	var errs []error
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(jobs)
-	for i, o := range order {
-		ref := o.Ref
-		group.Go(func() error {
-			defer close(ended[i])
-			for _, j := range o.After { // they have begun: they come before this one
-				<-ended[j]
-			}
-			begun := a.now()
-			r, cached, err := s.Build(gctx, ref, opts)
-			results[i] = summary(ref, r, cached)
-			results[i].Seconds = a.now().Sub(begun).Seconds()
-			if err == nil {
-				return nil
-			}
-			results[i].Error = err.Error()
-			mu.Lock()
+	fail := func(i int, err error) error {
+		results[i].Error = err.Error()
+		mu.Lock()
+		defer mu.Unlock()
+		if keepGoing || len(errs) == 0 { // what ends because another failed is no news
 			errs = append(errs, err)
-			mu.Unlock()
-			if keepGoing && ctx.Err() == nil {
-				return nil
-			}
-			return err
-		})
+		}
+		if !keepGoing {
+			stop()
+		}
+		return err
 	}
-	err = group.Wait()
+	work.Each(ctx, order, jobs, func(i int) error {
+		begun := a.now()
+		r, cached, err := s.Build(ctx, order[i].Ref, opts)
+		results[i] = summary(order[i].Ref, r, cached)
+		results[i].Seconds = a.now().Sub(begun).Seconds()
+		if err != nil {
+			return fail(i, err)
+		}
+		return nil
+	}, func(i, failed int) {
+		results[i] = summary(order[i].Ref, nil, false)
+		_ = fail(i, fault.New(fault.Failed, "not begun: it is built with what %s makes, which failed", order[failed].File()).At(order[i].File(), 0))
+	})
 	switch {
-	case err != nil && len(refs) == 1:
-		return results, err
+	case len(errs) == 0:
+		return results, ctx.Err()
 	case len(errs) == 1:
 		return results, errs[0]
-	case len(errs) > 1:
-		return results, fault.New(fault.Failed, "%d of %d definitions failed:\n%w", len(errs), len(refs), errors.Join(errs...))
 	}
-	return results, err
+	return results, fault.New(fault.Failed, "%d of %d definitions failed:\n%w", len(errs), len(refs), errors.Join(errs...))
 }
 
 func summary(ref work.Ref, r *work.Record, cached bool) built {

@@ -1,6 +1,7 @@
 package work
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strings"
@@ -46,6 +47,50 @@ func Order(refs []Ref, arch ashlar.Arch) ([]Ordered, error) {
 		}
 	}
 	return s.done, nil
+}
+
+// Each calls f with the place of every definition in an order, up to jobs at a time,
+// once all that come before it have ended well; where that leaves a choice, in
+// order. One that comes after a failure, be it of f or of this kind, is given to
+// left instead, with the place of what failed. It returns when all have ended, and
+// begins none once ctx is done.
+func Each(ctx context.Context, order []Ordered, jobs int, f func(i int) error, left func(i, failed int)) {
+	type end struct {
+		i   int
+		err error
+	}
+	ends := make(chan end)
+	failed := map[int]bool{} // of what has ended
+	waiting := make([]int, len(order))
+	for i := range waiting {
+		waiting[i] = i
+	}
+	running := 0
+	for len(waiting) > 0 || running > 0 {
+		waiting = slices.DeleteFunc(waiting, func(i int) bool {
+			for _, j := range order[i].After {
+				switch bad, over := failed[j]; {
+				case bad:
+					failed[i] = true
+					left(i, j)
+					return true
+				case !over:
+					return false
+				}
+			}
+			if running == max(1, jobs) || ctx.Err() != nil {
+				return ctx.Err() != nil
+			}
+			running++
+			go func() { ends <- end{i, f(i)} }()
+			return true
+		})
+		if running > 0 {
+			e := <-ends
+			running--
+			failed[e.i] = e.err != nil
+		}
+	}
 }
 
 // names are those of packages that a definition has to do with.
