@@ -56,8 +56,8 @@ func unpacked(l ashlar.Layer) int64 {
 }
 
 // graph returns the state that holds the outputs of a build under /0 (what lies
-// in ashlar.SourceDir), /1 (what lies in ashlar.DebDir) and /2 (in PackDir). Every
-// step sees the given mounts.
+// in ashlar.SourceDir), /1 (what lies in ashlar.DebDir), /2 (in PackDir) and /3 (in
+// ApkDir). Every step sees the given mounts.
 func (b *BuildPlan) graph(root llb.State, mounts []engine.Mount, v Variation) llb.State {
 	state := v.prepare(root)
 	for i := range b.Steps {
@@ -72,6 +72,9 @@ func (b *BuildPlan) graph(root llb.State, mounts []engine.Mount, v Variation) ll
 	outputs := llb.Copy(state, ashlar.SourceDir, "/0", take(outputPatterns...)).Copy(state, ashlar.DebDir, "/1", take("*.deb"))
 	if b.packs() {
 		outputs = outputs.Copy(state, PackDir, "/2", take("*"+treeSuffix))
+	}
+	if b.usesAbuild() {
+		outputs = outputs.Copy(state, ApkDir, "/"+abuiltDir, take("*/*/*.apk"))
 	}
 	return llb.Scratch().File(outputs, llb.WithCustomName(b.Name+": collect"))
 }

@@ -100,11 +100,17 @@ func (r *Runner) runBuild(ctx context.Context, target ashlar.Target, b *BuildPla
 	req := engine.Request{Arch: target.Arch, Progress: rec.event, Network: b.hasNetwork()}
 	return r.export(ctx, b.graph(root, mounts, r.Vary), req, func(dir string) ([]ashlar.File, error) {
 		files, err := r.gather(ctx, dir)
-		if err != nil || !b.packs() {
-			return files, err
+		if err == nil && b.packs() {
+			var packed []ashlar.File
+			packed, err = r.packTrees(ctx, b, target.Arch, dir, rec)
+			files = append(files, packed...)
 		}
-		packed, err := r.packTrees(ctx, b, target.Arch, dir, rec)
-		return append(files, packed...), err
+		if err == nil && b.usesAbuild() {
+			var made []ashlar.File
+			made, err = r.takeAbuilt(ctx, dir, abuiltDir)
+			files = append(files, made...)
+		}
+		return files, err
 	})
 }
 
