@@ -38,7 +38,8 @@ func figures() []figure {
 		{"apk", "Repository indexes for apk", apkIndexes},
 		{"solver", "The solver", solver},
 		{"debian", "Debian's own packages, bit for bit", debian},
-		{"repro", "Two builds under different conditions", repro},
+		{"repro", "Two builds under different conditions", func(ctx context.Context, l *lab) (*section, error) { return repro(ctx, l, "debian-12") }},
+		{"repro-musl", "Two builds of the musl world under different conditions", func(ctx context.Context, l *lab) (*section, error) { return repro(ctx, l, "musl-1") }},
 	}
 }
 
