@@ -28,6 +28,10 @@ func (r *Runner) packTrees(ctx context.Context, b *BuildPlan, arch ashlar.Arch, 
 	if err != nil {
 		return nil, err
 	}
+	users, groups, err := r.accounts(ctx, b.Root.Sysroot)
+	if err != nil {
+		return nil, err
+	}
 	root, err := os.OpenRoot(out)
 	if err != nil {
 		return nil, fault.New(fault.Internal, "read build output: %w", err)
@@ -40,7 +44,7 @@ func (r *Runner) packTrees(ctx context.Context, b *BuildPlan, arch ashlar.Arch, 
 			continue
 		}
 		p := packing{Runner: r, step: s, dir: filepath.Join(out, fmt.Sprintf("packed.%d", n))}
-		o := pack.Options{Arch: arch, Time: s.Pack.Epoch, Maintainer: s.maintainer(), Provided: provided}
+		o := pack.Options{Arch: arch, Time: s.Pack.Epoch, Maintainer: s.maintainer(), Provided: provided, Users: users, Groups: groups}
 		made, err := p.run(ctx, root, fmt.Sprintf("2/%d%s", n, treeSuffix), o)
 		if err != nil {
 			return nil, fault.Within(err, "build %q", b.Name)

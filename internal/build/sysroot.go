@@ -2,9 +2,12 @@ package build
 
 import (
 	"archive/tar"
+	"bufio"
 	"context"
 	"io"
 	"path"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ashlar-project/ashlar"
@@ -23,7 +26,7 @@ func (r *Runner) sysroot(ctx context.Context, arch ashlar.Arch, s *ashlar.Sysroo
 	if s == nil || len(s.Packages) == 0 {
 		return nil, nil
 	}
-	layer, err := r.layer(ctx, sysrootVersion, s.Packages, writeSysroot)
+	layer, err := r.sysrootLayer(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -32,6 +35,69 @@ func (r *Runner) sysroot(ctx context.Context, arch ashlar.Arch, s *ashlar.Sysroo
 		return nil, err
 	}
 	return []engine.Mount{{Path: s.Path, State: state, ReadOnly: true}}, nil
+}
+
+func (r *Runner) sysrootLayer(ctx context.Context, s *ashlar.Sysroot) (ashlar.Digest, error) {
+	return r.layer(ctx, sysrootVersion, s.Packages, writeSysroot)
+}
+
+// maxAccounts bounds etc/passwd and etc/group of a sysroot, in bytes.
+const maxAccounts = 1 << 20
+
+// accounts returns the names that the files etc/passwd and etc/group of a sysroot give
+// to users and groups, by number; none without a sysroot. Packages that are built
+// against it are for a system that has the same.
+func (r *Runner) accounts(ctx context.Context, s *ashlar.Sysroot) (users, groups map[int]string, err error) {
+	if s == nil || len(s.Packages) == 0 {
+		return nil, nil, nil
+	}
+	layer, err := r.sysrootLayer(ctx, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := r.Store.Open(ctx, layer)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	files := tar.NewReader(io.NewSectionReader(f, 0, f.Size())) // it passes over content by seeking
+	for {
+		h, err := files.Next()
+		if err == io.EOF {
+			return users, groups, nil
+		} else if err != nil {
+			return nil, nil, fault.New(fault.Internal, "read a sysroot: %w", err)
+		}
+		if h.Typeflag != tar.TypeReg || h.Name != "etc/passwd" && h.Name != "etc/group" {
+			continue
+		}
+		names, err := accountNames(io.LimitReader(files, maxAccounts))
+		if err != nil {
+			return nil, nil, err
+		}
+		if h.Name == "etc/passwd" {
+			users = names
+		} else {
+			groups = names
+		}
+	}
+}
+
+// accountNames reads names by number out of a file in the form of etc/passwd or
+// etc/group; of several with one number the first counts.
+func accountNames(r io.Reader) (map[int]string, error) {
+	names := map[int]string{}
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		fields := strings.Split(lines.Text(), ":")
+		if len(fields) < 3 {
+			continue
+		}
+		if id, err := strconv.Atoi(fields[2]); err == nil && names[id] == "" {
+			names[id] = fields[0]
+		}
+	}
+	return names, lines.Err()
 }
 
 // writeSysroot writes one tar stream of the files of apk packages of the second

@@ -125,17 +125,29 @@ func bare(word string) string {
 	return word
 }
 
+// words returns the names in a list of dependencies of a definition, or in a text
+// with blanks between them.
+func words(list any) []string {
+	var names []string
+	if text, ok := list.(string); ok {
+		for word := range strings.FieldsSeq(text) {
+			names = append(names, bare(word))
+		}
+	}
+	all, _ := list.([]any)
+	for _, w := range all {
+		names = append(names, words(w)...)
+	}
+	return names
+}
+
 // add adds the names of a package and its subpackages.
 func (n *names) add(with map[string]any) {
 	if name, ok := with["name"].(string); ok {
 		n.makes = append(n.makes, name)
 	}
-	depends, _ := with["depends"].([]any)
-	for _, d := range depends {
-		if word, ok := d.(string); ok {
-			n.needs = append(n.needs, bare(word))
-		}
-	}
+	n.makes = append(n.makes, words(with["provides"])...)
+	n.needs = append(n.needs, words(with["depends"])...)
 	subpackages, _ := with["subpackages"].([]any)
 	for _, sub := range subpackages {
 		if m, ok := sub.(map[string]any); ok {
