@@ -60,6 +60,13 @@ func TestTestResult(t *testing.T) {
 		}
 		return plan
 	}
+	apk := func(uses ...string) *Plan {
+		b := BuildPlan{Steps: []Step{{Uses: "abuild/setup@v1"}}}
+		for _, u := range append(uses, "abuild/build@v1") {
+			b.Steps = append(b.Steps, Step{Uses: u})
+		}
+		return &Plan{Builds: []BuildPlan{b}}
+	}
 	tests := []struct {
 		name string
 		plan *Plan
@@ -92,6 +99,9 @@ func TestTestResult(t *testing.T) {
 			"no counts", plan("", ""), "\tmake -j2 check VERBOSE=1\nok\n",
 			ashlar.TestResult{Outcome: "passed", Reason: "dpkg-buildpackage ran the test suite and succeeded"},
 		},
+		{"abuild", apk(), abuildChecks + "\nok\n", ashlar.TestResult{Outcome: "passed", Reason: "abuild ran the test suite and succeeded"}},
+		{"abuild without check()", apk(), ">>> x: Building main/x\n", ashlar.TestResult{Outcome: "none", Reason: "no test command was seen in the build log"}},
+		{"abuild/disable", apk("abuild/disable@v1"), "", ashlar.TestResult{Outcome: "skipped", Reason: "the definition turns check() off"}},
 	}
 	for _, tt := range tests {
 		if diff := cmp.Diff(tt.want, testResult(tt.plan, tt.log)); diff != "" {

@@ -33,6 +33,17 @@ chown "$uid:$gid" .
 find . -mindepth 1 ! -user "$uid" -exec chown -h "$uid:$gid" {} +
 `
 
+// abuildTests says that a recipe has tests that abuild will run. They come after
+// the build, which their failure ends; abuild itself does not say so.
+const abuildTests = `
+if grep -q '^check()' APKBUILD && as_user abuild want_check > /dev/null 2>&1; then
+  echo "` + abuildChecks + `"
+fi
+`
+
+// abuildChecks is the line of a log from which the result of tests is told.
+const abuildChecks = "ashlar: abuild will run check()"
+
 // abuildMade checks that every package of the recipe is there: abuild makes none
 // and says all is well if the recipe is not for this architecture.
 const abuildMade = `
@@ -75,6 +86,9 @@ func abuildBuild(s *catalog.Step) (*Step, error) {
 		return &Step{Script: script + abuildDeps, Shell: "sh"}, nil
 	case "all", "build", "rootpkg":
 		script += "abuild -F mkusers\n"
+	}
+	if command == "all" || command == "check" {
+		script += abuildTests
 	}
 	script += "as_user abuild -d " + command + "\n"
 	if command == "all" || command == "rootpkg" {

@@ -12,12 +12,14 @@ import (
 )
 
 // ranTests reports whether a log shows a test suite being run: a call of make,
-// ctest, prove or Python's runners for it, or automake's summary. That debhelper
+// ctest, prove or Python's runners for it, automake's summary, or the word of the
+// step that has abuild run them. That debhelper
 // came to its step of testing shows nothing: it runs what the package has, which
 // may be nothing at all.
 func ranTests(log string) bool {
 	for line := range strings.Lines(log) {
-		if words := strings.Fields(line); len(words) > 0 && (testCall(words) || strings.HasPrefix(line, "# TOTAL:")) {
+		words := strings.Fields(line)
+		if len(words) > 0 && (testCall(words) || strings.HasPrefix(line, "# TOTAL:") || strings.HasPrefix(line, abuildChecks)) {
 			return true
 		}
 	}
