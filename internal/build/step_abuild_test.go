@@ -18,9 +18,9 @@ import (
 var alpine = ashlar.Target{Distro: "alpine-3.24", Arch: "amd64"}
 
 // pipeline returns the build of a definition for Alpine.
-func pipeline(t *testing.T, root, name string) *catalog.Build {
+func pipeline(t *testing.T, name string, text []byte) *catalog.Build {
 	t.Helper()
-	def, err := catalog.Load(root, name)
+	def, err := catalog.LoadTexts(map[string][]byte{name: text}, name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,12 @@ func pipeline(t *testing.T, root, name string) *catalog.Build {
 }
 
 func TestAbuildGolden(t *testing.T) {
-	b := pipeline(t, "testdata/catalog", "package/apk/main/hello/alpine-3.24/2.yaml")
+	const name = "package/apk/main/hello/alpine-3.24/2.yaml"
+	text, err := os.ReadFile(filepath.Join("testdata/catalog", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := pipeline(t, name, text)
 	var out strings.Builder
 	for i := range b.Pipeline {
 		s, err := planStep(b, &b.Pipeline[i], Policy{})
@@ -50,17 +55,18 @@ func TestAbuildGolden(t *testing.T) {
 // abuildStep returns the only step of a definition, with the given text.
 func abuildStep(t *testing.T, text string) *catalog.Step {
 	t.Helper()
-	root := t.TempDir()
+	return &abuildPipeline(t, "", text).Pipeline[0]
+}
+
+// abuildPipeline returns the only build of a definition: its other lines, and the
+// texts of its steps.
+func abuildPipeline(t *testing.T, other string, steps ...string) *catalog.Build {
+	t.Helper()
 	const name = "package/apk/main/x/alpine-3.24/1.yaml"
 	doc := "# syntax=example.org/build:2-alpine3.24\nimage: example.org/pkg-x\nvariant: runtime\ntags: [1-alpine3.24]\nplatforms: [linux/amd64]\n" +
-		"contents:\n  builds:\n    - name: x\n      pipeline:\n        - " + text + "\nos-release: {id: alpine, version-id: '3.24'}\n"
-	if err := os.MkdirAll(filepath.Join(root, filepath.Dir(name)), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(root, name), []byte(doc), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return &pipeline(t, root, name).Pipeline[0]
+		"contents:\n  builds:\n    - name: x\n      " + strings.ReplaceAll(other, "\n", "\n      ") +
+		"\n      pipeline:\n        - " + strings.Join(steps, "\n        - ") + "\nos-release: {id: alpine, version-id: '3.24'}\n"
+	return pipeline(t, name, []byte(doc))
 }
 
 func TestAbuildRefuses(t *testing.T) {
