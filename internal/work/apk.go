@@ -15,8 +15,14 @@ import (
 
 // SignAPK has packages for apk, of either generation, signed and returns the signed
 // files, in the same order and under the names that they are published by. The
-// content of both is in the store. The signer reads each package as a whole and
-// checks it; the same package always gives the same file as long as the keys stay.
+// content of both is in the store.
+//
+// It is to be called once after a compile and the gate, and before anything is
+// stated: a build makes packages without signatures, since no key enters it, and
+// users get, and statements are about, the signed files. The signer is another
+// process; it reads each package as a whole, checks it, and sees nothing of the
+// build. The same package always gives the same file as long as the keys stay,
+// whatever signatures it had, so a build that is signed again changes nothing.
 func (s *Shop) SignAPK(ctx context.Context, files []ashlar.File) ([]ashlar.File, error) {
 	k, err := s.keys(ctx)
 	if err != nil {
