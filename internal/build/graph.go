@@ -98,7 +98,7 @@ func (s *Step) run(root llb.State, name string, mounts []engine.Mount, v Variati
 	maps.Copy(env, s.Env)
 	step := engine.Step{
 		Name:    name,
-		Args:    s.command(),
+		Args:    s.varied(v),
 		Env:     env,
 		Dir:     s.Dir,
 		Network: s.Network,
@@ -106,10 +106,6 @@ func (s *Step) run(root llb.State, name string, mounts []engine.Mount, v Variati
 	}
 	for _, in := range s.Inputs {
 		step.Mounts = append(step.Mounts, engine.BlobMount(path.Join(InputDir, in.Name), in.Digest))
-	}
-	if s.Uses == "runs" {
-		last := len(step.Args) - 1
-		step.Args[last] = v.script() + step.Args[last]
 	}
 	v.apply(&step)
 	return step.Run(root).Root()
@@ -125,6 +121,17 @@ func (s *Step) command() []string {
 		words[0] = "/bin/bash"
 	}
 	return append(words, "-c", s.Script)
+}
+
+// varied returns the arguments that run the step under other conditions, of which a
+// script of a definition says something itself if its shell is one.
+func (s *Step) varied(v Variation) []string {
+	args := s.command()
+	if s.Uses == "runs" && slices.Contains([]string{"sh", "bash", "dash"}, path.Base(args[0])) {
+		last := len(args) - 1
+		args[last] = v.script() + args[last]
+	}
+	return args
 }
 
 // script returns what a script of a definition begins with under other conditions:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -80,12 +81,10 @@ type packing struct {
 }
 
 func (p *packing) run(ctx context.Context, root *os.Root, tree string, o pack.Options) ([]ashlar.File, error) {
-	info, err := root.Lstat(tree)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
-		return nil, fault.New(fault.Failed, "a step took away the tree that %s was to pack", p.step.Name)
-	} else if err != nil {
-		return nil, fault.New(fault.Internal, "read build output: %w", err)
+	if err := p.present(root, tree); err != nil {
+		return nil, err
 	}
+	var err error
 	if o.Exceptions, err = pack.ParseExceptions(p.step.Pack.spec.Pos, p.step.Pack.Exceptions); err != nil {
 		return nil, err
 	}
@@ -117,6 +116,24 @@ func (p *packing) run(ctx context.Context, root *os.Root, tree string, o pack.Op
 		}
 	}
 	return files, nil
+}
+
+// present returns nil if the tree is a plain file in a plain folder.
+func (p *packing) present(root *os.Root, tree string) error {
+	folder, err := root.Lstat(path.Dir(tree))
+	is := err == nil && folder.IsDir()
+	if is {
+		var file fs.FileInfo
+		file, err = root.Lstat(tree)
+		is = err == nil && file.Mode().IsRegular()
+	}
+	switch {
+	case is:
+		return nil
+	case err == nil || errors.Is(err, fs.ErrNotExist):
+		return fault.New(fault.Failed, "a step took away the tree that %s was to pack", p.step.Name)
+	}
+	return fault.New(fault.Internal, "read build output: %w", err)
 }
 
 // keep puts a package into the store.

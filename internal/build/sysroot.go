@@ -104,7 +104,7 @@ func accountNames(r io.Reader) (map[int]string, error) {
 // generation. A later package replaces files of an earlier one: the lock has them
 // in the order of installation.
 func writeSysroot(w io.Writer, files []opener) error {
-	s := sysrootWriter{w: tar.NewWriter(w), made: map[string]bool{}}
+	s := sysrootWriter{w: tar.NewWriter(w), folder: map[string]bool{}}
 	for _, open := range files {
 		f, err := open()
 		if err != nil {
@@ -123,8 +123,8 @@ func writeSysroot(w io.Writer, files []opener) error {
 }
 
 type sysrootWriter struct {
-	w    *tar.Writer
-	made map[string]bool // folders
+	w      *tar.Writer
+	folder map[string]bool // of each path, whether it is one
 }
 
 func (s *sysrootWriter) entry(e *apk.Entry, r io.Reader) error {
@@ -144,6 +144,10 @@ func (s *sysrootWriter) entry(e *apk.Entry, r io.Reader) error {
 	default:
 		return fault.New(fault.Invalid, "%s: a device has no place in a sysroot", e.Path)
 	}
+	if s.folder[e.Path] {
+		return mixed(e.Path)
+	}
+	s.folder[e.Path] = false
 	if err := s.w.WriteHeader(h); err != nil {
 		return err
 	}
@@ -156,12 +160,22 @@ func (s *sysrootWriter) entry(e *apk.Entry, r io.Reader) error {
 
 // folders writes a folder and those above it, each once.
 func (s *sysrootWriter) folders(dir string) error {
-	if dir == "." || dir == "" || s.made[dir] {
+	is, known := s.folder[dir]
+	switch {
+	case dir == "." || dir == "" || is:
 		return nil
+	case known:
+		return mixed(dir)
 	}
 	if err := s.folders(path.Dir(dir)); err != nil {
 		return err
 	}
-	s.made[dir] = true
+	s.folder[dir] = true
 	return s.w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755, ModTime: time.Unix(0, 0), Format: tar.FormatPAX})
+}
+
+// mixed is the error for a path at which a folder and something else meet: whichever
+// counted, files would be elsewhere than where their package has them.
+func mixed(p string) error {
+	return fault.New(fault.Invalid, "%s: one package has a folder there, another has none", p).Fix("build with packages that agree")
 }
