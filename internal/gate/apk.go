@@ -93,6 +93,10 @@ type apkPackage struct {
 	wrong map[string]error // ELF files that cannot be read
 }
 
+func newPackage(f ashlar.File) *apkPackage {
+	return &apkPackage{File: f, elf: map[string]*elfcheck.File{}, wrong: map[string]error{}}
+}
+
 // read reads all packages of the set.
 func (j *apkJudge) read(ctx context.Context) error {
 	made := map[string]bool{}
@@ -130,7 +134,7 @@ func readAPK(ctx context.Context, s blob.Store, f ashlar.File) (p *apkPackage, o
 		return nil, nil, err
 	}
 	defer content.Close()
-	p = &apkPackage{File: f, elf: map[string]*elfcheck.File{}, wrong: map[string]error{}}
+	p = newPackage(f)
 	var head [4]byte
 	if _, err := content.ReadAt(head[:], 0); err != nil {
 		return nil, nil, fault.New(fault.Invalid, "it is too short for a package")
