@@ -229,17 +229,21 @@ func (e *Evidence) checkUnsigned(ctx context.Context, files Files) error {
 		if err := checkContent(ctx, files, f); err != nil {
 			return err
 		}
+		of, is := signed[f.Name]
+		if !is {
+			return fault.New(fault.Denied, "the result says what %s was before it was signed, and does not have it", f.Name)
+		}
 		was, err := openFile(ctx, files, f)
 		if err != nil {
 			return err
 		}
 		defer was.Close()
-		is, err := openFile(ctx, files, signed[f.Name])
+		now, err := openFile(ctx, files, of)
 		if err != nil {
 			return err
 		}
-		defer is.Close()
-		if same, err := SameContent(was, is); err != nil {
+		defer now.Close()
+		if same, err := SameContent(was, now); err != nil {
 			return fault.New(fault.KindOf(err), "%w", err).At(f.Name, 0)
 		} else if !same {
 			return fault.New(fault.Denied, "%s is not the package that was built: more than its signatures differ", f.Name)

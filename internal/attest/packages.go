@@ -24,7 +24,6 @@ type verifiedSet struct {
 type documents struct {
 	copyright []byte
 	of        string
-	declared  string // an SPDX expression, of an .apk
 }
 
 // isPackage reports whether a file is a binary package, for users or for the
@@ -38,6 +37,7 @@ func isPackage(name string) bool {
 type builtPackage struct {
 	name, version string
 	purl          string
+	license       string // as an .apk has it, an SPDX expression as a rule
 }
 
 // readPackage reads what a package says of itself and checks that the file bears
@@ -59,7 +59,10 @@ func (s *verifiedSet) readPackage(ctx context.Context, files Files, f ashlar.Fil
 	if want != f.Name {
 		return fault.New(fault.Denied, "the file is named %s and holds %s", f.Name, want)
 	}
-	s.packages[f.Name], s.documents[p.name] = p, d
+	s.packages[f.Name] = p
+	if path.Ext(f.Name) != ".apk" {
+		s.documents[p.name] = d // that of an .apk of the same name has nothing to say of it
+	}
 	return nil
 }
 
@@ -80,7 +83,7 @@ func readDeb(content Content, name string, distro ashlar.Distro) (b builtPackage
 		return b, d, "", fault.New(fault.Denied, "read %s: %w", name, err)
 	}
 	want = strings.TrimSuffix(ashlar.DebFileName(p.Name, p.Version, p.Arch), ".deb") + path.Ext(name)
-	return builtPackage{p.Name, p.Version, purl(sbom.VendorAshlar, p.Name, p.Version, p.Arch, distro)}, d, want, nil
+	return builtPackage{name: p.Name, version: p.Version, purl: purl(sbom.VendorAshlar, p.Name, p.Version, p.Arch, distro)}, d, want, nil
 }
 
 // readApk does the same with an .apk of either generation, and checks every part
@@ -91,8 +94,9 @@ func readApk(content Content, name string, distro ashlar.Distro) (b builtPackage
 	if err != nil {
 		return b, d, "", fault.New(fault.KindOf(err), "%w", err).At(name, 0)
 	}
-	d.declared = p.info.License
-	return builtPackage{p.info.Name, p.info.Version, sbom.ApkPURL(sbom.VendorAshlar, p.info.Name, p.info.Version, p.info.Arch, string(distro))}, d, p.file, nil
+	b = builtPackage{name: p.info.Name, version: p.info.Version, license: p.info.License}
+	b.purl = sbom.ApkPURL(sbom.VendorAshlar, b.name, b.version, p.info.Arch, string(distro))
+	return b, d, p.file, nil
 }
 
 // An openedApk is an .apk of either generation that was read whole. Two that are

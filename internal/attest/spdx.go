@@ -23,7 +23,7 @@ func (p *preparer) spdx(f ashlar.File) (json.RawMessage, error) {
 		Created: p.e.Result.Finished,
 		Packages: []sbom.Package{{
 			Name: pkg.name, Version: pkg.version, FileName: f.Name, Digest: f.Digest, PURL: pkg.purl,
-			Licenses: p.set.licenses(pkg.name),
+			Licenses: p.set.licenses(pkg),
 		}},
 	}
 	for _, b := range p.e.Lock.Inputs.Builds {
@@ -41,11 +41,11 @@ func (p *preparer) spdx(f ashlar.File) (json.RawMessage, error) {
 // licenses returns what a package itself, or its copyright file, declares, or that of
 // the package of the set whose documentation it shares. Nothing is known of a package
 // whose file is not in the machine-readable format.
-func (s *verifiedSet) licenses(name string) sbom.Licenses {
-	d := s.documents[name]
-	if d.declared != "" {
-		return sbom.Licenses{Expression: d.declared}
+func (s *verifiedSet) licenses(p builtPackage) sbom.Licenses {
+	if p.license != "" {
+		return sbom.Licenses{Expression: p.license}
 	}
+	d := s.documents[p.name]
 	if d.copyright == nil {
 		d = s.documents[d.of]
 	}
