@@ -1,6 +1,7 @@
 package work
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,5 +62,103 @@ func TestOrder(t *testing.T) {
 	refs[1] = define(t, root, "musl", []string{"musl", "musl-dev"}, []string{"curl"})
 	if _, err := Order(refs, "amd64"); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "curl/musl-1/1.yaml → ") {
 		t.Errorf("a circle: %v", err)
+	}
+}
+
+// needing lets the main package of a definition depend on others.
+func needing(t *testing.T, r Ref, words ...string) Ref {
+	t.Helper()
+	b, err := os.ReadFile(r.File())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const before = "            subpackages:\n"
+	text := strings.Replace(string(b), before, "            depends: ['"+strings.Join(words, "', '")+"']\n"+before, 1)
+	if err := os.WriteFile(r.File(), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestOrderNeeds: what packages depend on comes first where that makes no circle.
+func TestOrderNeeds(t *testing.T) {
+	type def struct{ name, wants, needs string }
+	for _, c := range []struct {
+		name string
+		defs []def
+		want string // "name<places" for each
+		says string
+	}{
+		{"a need", []def{{"nginx", "", "base>=1"}, {"base", "", ""}}, "base nginx<0", ""},
+		{"a need of a subpackage", []def{{"nginx", "", "base-dev"}, {"base", "", ""}}, "base nginx<0", ""},
+		{"a need that nobody makes", []def{{"nginx", "", "elsewhere"}, {"base", "", ""}}, "nginx base", ""},
+		{"a need of itself", []def{{"nginx", "", "nginx-dev"}}, "nginx", ""},
+		{"needs in a circle", []def{{"a", "", "b"}, {"b", "", "a"}}, "b a<0", ""},
+		{"a want against a need", []def{{"a", "", "b"}, {"b", "a-dev", ""}}, "a b<0", ""},
+		{"a want against needs in a row", []def{{"a", "", "b"}, {"b", "", "c"}, {"c", "a-dev", ""}}, "b a<0 c<1", ""},
+		{"a need within a want", []def{{"a", "b", ""}, {"b", "", "c"}, {"c", "", ""}}, "c b<0 a<1", ""},
+		{"a need against a want within a want", []def{{"a", "b", ""}, {"b", "", "c"}, {"c", "a", ""}}, "b a<0 c<1", ""},
+		{"wants that meet", []def{{"d", "b", "c"}, {"c", "a", ""}, {"b", "a", ""}, {"a", "", ""}}, "a b<0 c<0 d<1<2", ""},
+		{"a want of itself", []def{{"a", "a-dev", ""}}, "", "a/musl-1/1.yaml → package/apk/main/a/musl-1/1.yaml"},
+		{"wants in a circle of three", []def{{"a", "b", ""}, {"b", "c", ""}, {"c", "a", ""}}, "", "with one another's packages"},
+	} {
+		root := t.TempDir()
+		var refs []Ref
+		for _, d := range c.defs {
+			var wants []string
+			if d.wants != "" {
+				wants = []string{d.wants}
+			}
+			ref := define(t, root, d.name, []string{d.name, d.name + "-dev"}, wants)
+			if d.needs != "" {
+				ref = needing(t, ref, d.needs)
+			}
+			refs = append(refs, ref)
+		}
+		order, err := Order(refs, "amd64")
+		if c.says != "" {
+			if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		var got []string
+		for _, o := range order {
+			word := strings.Split(o.Path, "/")[3]
+			for _, at := range o.After {
+				word += fmt.Sprintf("<%d", at)
+			}
+			got = append(got, word)
+		}
+		if diff := cmp.Diff(c.want, strings.Join(got, " ")); diff != "" {
+			t.Errorf("%s: %s", c.name, diff)
+		}
+	}
+}
+
+// TestOrderApart: worlds have nothing to do with each other, and what cannot be read
+// stays where it was.
+func TestOrderApart(t *testing.T) {
+	root := t.TempDir()
+	zlib := define(t, root, "zlib", []string{"zlib", "zlib-dev"}, nil)
+	curl := define(t, root, "curl", []string{"curl"}, []string{"zlib-dev"})
+	other := Ref{Root: root, Path: strings.Replace(curl.Path, "musl-1", "musl-2", 1)}
+	if err := os.CopyFS(filepath.Dir(other.File()), os.DirFS(filepath.Dir(curl.File()))); err != nil {
+		t.Fatal(err)
+	}
+	bad := Ref{Root: root, Path: "package/apk/main/none/musl-1/1.yaml"}
+	order, err := Order([]Ref{bad, other, curl, zlib}, "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []Ref
+	for _, o := range order {
+		got = append(got, o.Ref)
+	}
+	if diff := cmp.Diff([]Ref{bad, other, zlib, curl}, got); diff != "" {
+		t.Error(diff)
 	}
 }

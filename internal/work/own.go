@@ -7,7 +7,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/ashlar-project/ashlar"
@@ -23,14 +22,16 @@ import (
 // that was built for a target: what ashlar://DISTRO/main stands for. Only records
 // that passed the gate count.
 func (s *Shop) own(ctx context.Context, catalog Ref, target ashlar.Target) ([]resolve.OwnPackage, error) {
-	names, err := filepath.Glob(s.path("latest", "*"+catalog.suffix(target.Arch)))
-	if err != nil {
+	names, err := os.ReadDir(s.path("latest")) // sorted
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.New(fault.Internal, "%w", err)
 	}
-	slices.Sort(names)
 	var all []resolve.OwnPackage
 	for _, name := range names {
-		key, err := os.ReadFile(name)
+		if !strings.HasSuffix(name.Name(), catalog.suffix(target.Arch)) {
+			continue
+		}
+		key, err := os.ReadFile(s.path("latest", name.Name()))
 		if err != nil {
 			return nil, fault.New(fault.Internal, "%w", err)
 		}
