@@ -13,9 +13,9 @@ import (
 const loadScript = `set -eu
 loader=$1
 shift
-test -e "/mnt$loader" || { echo "ashlar: there is no loader $loader"; exit 1; }
+test -e "/mnt$loader" || { echo "there is no loader $loader"; exit 1; }
 for f; do
-  chroot /mnt "$loader" --list "/$f" > /tmp/said 2>&1 || { echo "ashlar: $f does not load:"; cat /tmp/said; exit 1; }
+  chroot /mnt "$loader" --list "/$f" > /tmp/said 2>&1 || { echo "$f does not load:"; cat /tmp/said; exit 1; }
 done
 `
 
