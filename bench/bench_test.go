@@ -140,3 +140,21 @@ func TestCheckBuildinfo(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckConditions(t *testing.T) {
+	v := build.Variation{Hostname: "elsewhere", Umask: "077", Days: 400, Locale: "C", Parallel: 1}
+	now := time.Date(2026, 5, 4, 0, 1, 0, 0, time.UTC)
+	const line = build.FoundConditions + " host=elsewhere umask=0077 nproc=1 date=2027-06-08 locale=C\n"
+	for _, good := range []string{line, "=== x\n" + line + "made\n" + line, strings.ReplaceAll(line, "06-08", "06-07")} {
+		if err := checkConditions(good, v, now); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, change := range [][2]string{{"elsewhere", "here"}, {"0077", "0022"}, {"nproc=1", "nproc=16"}, {"2027", "2026"}, {"06-08", "06-06"}, {"locale=C", "locale=C.UTF-8"}, {build.FoundConditions, "said:"}} {
+		if err := checkConditions(line+strings.Replace(line, change[0], change[1], 1), v, now); err == nil && change[1] != "said:" {
+			t.Errorf("with %s it passes", change[1])
+		} else if err := checkConditions(strings.Replace(line, change[0], change[1], 1), v, now); err == nil {
+			t.Errorf("with %s alone it passes", change[1])
+		}
+	}
+}

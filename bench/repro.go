@@ -10,6 +10,7 @@ import (
 	"path"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -233,7 +234,8 @@ func checkConditions(log string, v build.Variation, finished time.Time) error {
 		date := finished.AddDate(0, 0, v.Days)
 		for _, want := range []string{"host=" + v.Hostname, "umask=0" + v.Umask, fmt.Sprintf("nproc=%d", v.Parallel), "date=" + date.Format(time.DateOnly), "locale=" + v.Locale} {
 			yesterday := "date=" + date.AddDate(0, 0, -1).Format(time.DateOnly)
-			if !strings.Contains(said, want) && !(strings.HasPrefix(want, "date=") && strings.Contains(said, yesterday)) {
+			found := strings.Fields(said) // whole words: locale=C is not locale=C.UTF-8
+			if !slices.Contains(found, want) && !(strings.HasPrefix(want, "date=") && slices.Contains(found, yesterday)) {
 				return fmt.Errorf("the second build was not run under other conditions: %q lacks %s", strings.TrimSpace(said), want)
 			}
 		}
