@@ -89,6 +89,9 @@ func (*memory) Close() error { return nil }
 // stoneInfo describes the package of the tests.
 var stoneInfo = apk.Info{Name: "stone", Arch: "x86_64", Origin: "stone", License: "MIT OR Apache-2.0"}
 
+// zlibPassed is what a summary says of the package that the tests' one is built with.
+var zlibPassed = intoto.VSA{VerificationResult: intoto.TestPassed, ResourceURI: "pkg:apk/ashlar/zlib-dev@1-r0?arch=x86_64&distro=musl-1"}
+
 const apkDefinition = "package/apk/main/a/musl-1/1.yaml"
 
 // newAPKBuild is newBuild for the musl world: it made a package of both generations,
@@ -110,7 +113,7 @@ func newAPKBuild(t testing.TB) (*testBuild, *sign.Keys) {
 	in.Builds[0].Root.Sysroot = &ashlar.Sysroot{Path: ashlar.SysrootDir, Packages: []ashlar.RootPackage{
 		{Name: "zlib-dev", Version: "1-r0", Arch: "amd64", URI: "ashlar://musl-1/main/zlib-dev-1-r0.apk", Digest: own.Digest, Size: own.Size},
 	}}
-	b.e.Summaries = map[ashlar.Digest][]byte{own.Digest: summaryOf(t, keys.Attestation, own, intoto.VSA{VerificationResult: intoto.TestPassed})}
+	b.e.Summaries = map[ashlar.Digest][]byte{own.Digest: summaryOf(t, keys.Attestation, own, zlibPassed)}
 	b.e.Result.Files = nil
 	for _, v3 := range []bool{false, true} {
 		b.made(t, apkFile(t, v3, stoneInfo, "x"))
@@ -318,9 +321,12 @@ func TestVouch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	is := ashlar.File{Name: "x-1-r0.apk", Digest: ashlar.DigestOf([]byte("x"))}
-	not := ashlar.File{Name: "x-1-r0.apk", Digest: ashlar.DigestOf([]byte("y"))}
-	passed := intoto.VSA{VerificationResult: intoto.TestPassed}
+	is := ashlar.File{Name: "zlib-dev-1-r0.apk", Digest: ashlar.DigestOf([]byte("x"))}
+	not := ashlar.File{Name: "zlib-dev-1-r0.apk", Digest: ashlar.DigestOf([]byte("y"))}
+	passed := zlibPassed
+	of := func(purl string) []byte {
+		return summaryOf(t, keys.Attestation, is, intoto.VSA{VerificationResult: intoto.TestPassed, ResourceURI: purl})
+	}
 	good := summaryOf(t, keys.Attestation, is, passed)
 	for name, c := range map[string]struct {
 		summary []byte
@@ -334,10 +340,14 @@ func TestVouch(t *testing.T) {
 		"one that failed":        {summaryOf(t, keys.Attestation, is, intoto.VSA{VerificationResult: "FAILED"}), `it says "FAILED"`},
 		"one that says nothing":  {summaryOf(t, keys.Attestation, is, intoto.VSA{}), `it says ""`},
 		"one that was changed":   {swapped(t, good, summaryOf(t, keys.Attestation, not, passed)), "no summary"},
+		"one for all machines":   {of("pkg:apk/ashlar/zlib-dev@1-r0?arch=noarch&distro=musl-1"), ""},
+		"one for others":         {of("pkg:apk/ashlar/zlib-dev@1-r0?arch=aarch64&distro=musl-1"), "it is about pkg:apk/ashlar/zlib-dev@1-r0?arch=aarch64"},
+		"one of another world":   {of("pkg:apk/ashlar/zlib-dev@1-r0?arch=x86_64&distro=musl-2"), "it is about pkg:apk/ashlar/zlib-dev"},
+		"one of another version": {of("pkg:apk/ashlar/zlib-dev@2-r0?arch=x86_64&distro=musl-1"), "it is about pkg:apk/ashlar/zlib-dev@2-r0"},
 		"noise":                  {[]byte("noise"), "no summary"},
 		"nothing":                {nil, "no summary"},
 	} {
-		err := trust.Vouch(ashlar.RootPackage{Name: "x", Digest: is.Digest}, c.summary)
+		err := trust.Vouch(ashlar.RootPackage{Name: "zlib-dev", Version: "1-r0", Arch: "amd64", URI: "ashlar://musl-1/main/zlib-dev-1-r0.apk", Digest: is.Digest}, c.summary)
 		if c.says == "" {
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
@@ -413,7 +423,7 @@ func (b *testBuild) prepared(t *testing.T) []Prepared {
 		t.Fatal(err)
 	}
 	for d := range b.e.Summaries {
-		b.e.Summaries[d] = summaryOf(t, keys.Attestation, ashlar.File{Name: "x", Digest: d}, intoto.VSA{VerificationResult: intoto.TestPassed})
+		b.e.Summaries[d] = summaryOf(t, keys.Attestation, ashlar.File{Name: "x", Digest: d}, zlibPassed)
 	}
 	prepared, err := Prepare(t.Context(), b.e, b.desk)
 	if err != nil {

@@ -2,10 +2,13 @@ package attest
 
 import (
 	"context"
+	"slices"
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/intoto"
+	"github.com/ashlar-project/ashlar/internal/resolve"
+	"github.com/ashlar-project/ashlar/internal/sbom"
 )
 
 // Vouch returns nil if a trusted key signed that a package of this factory, with
@@ -38,7 +41,20 @@ func (t Trust) Vouch(p ashlar.RootPackage, summary []byte) error {
 	if v.VerificationResult != intoto.TestPassed {
 		return denied("it says %q", v.VerificationResult)
 	}
+	if !slices.Contains(purlsOf(p), v.ResourceURI) {
+		return denied("it is about %s", v.ResourceURI)
+	}
 	return nil
+}
+
+// purlsOf returns what a summary may call a package of this factory, which is for the
+// architecture of the lock or for all. Its bytes alone do not say what world it is of.
+func purlsOf(p ashlar.RootPackage) []string {
+	var list []string
+	for _, arch := range []string{p.Arch.Alpine(), "noarch"} {
+		list = append(list, sbom.ApkPURL(sbom.VendorAshlar, p.Name, p.Version, arch, string(resolve.OwnDistro(p.URI))))
+	}
+	return list
 }
 
 // vouch is Trust.Vouch with the summaries of the evidence.

@@ -73,13 +73,24 @@ func (l *locker) sysroot(ctx context.Context, b *catalog.Build) (*ashlar.Sysroot
 	return s, nil
 }
 
+// OwnDistro returns the distribution that a package of our own at an address is for,
+// "" if it is the address of something else.
+func OwnDistro(uri string) ashlar.Distro {
+	rest, is := strings.CutPrefix(uri, ownScheme)
+	distro, _, _ := strings.Cut(rest, "/")
+	if !is {
+		return ""
+	}
+	return ashlar.Distro(distro)
+}
+
 // own returns the packages of a repository of our own.
 func (l *locker) own(ctx context.Context, uri string) ([]OwnPackage, error) {
-	distro, component, _ := strings.Cut(strings.TrimPrefix(uri, ownScheme), "/")
-	if l.Own == nil || distro == "" || component != "main" {
+	distro := OwnDistro(uri)
+	if l.Own == nil || distro == "" || uri != ownScheme+string(distro)+"/main" {
 		return nil, fault.New(fault.NotFound, "there is no repository %s", uri).Fix("write %sDISTRO/main", ownScheme)
 	}
-	return l.Own(ctx, ashlar.Target{Distro: ashlar.Distro(distro), Arch: l.def.Target.Arch})
+	return l.Own(ctx, ashlar.Target{Distro: distro, Arch: l.def.Target.Arch})
 }
 
 // checkSysroot chooses the packages of a sysroot again, out of those that the lock

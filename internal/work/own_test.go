@@ -22,6 +22,7 @@ import (
 	"github.com/ashlar-project/ashlar/internal/fault"
 	"github.com/ashlar-project/ashlar/internal/intoto"
 	"github.com/ashlar-project/ashlar/internal/repo"
+	"github.com/ashlar-project/ashlar/internal/sbom"
 	"github.com/ashlar-project/ashlar/internal/sign"
 )
 
@@ -104,7 +105,7 @@ func keep(t *testing.T, s *Shop, ref Ref, name, version string, edit func(*Recor
 		t.Fatal(err)
 	}
 	for _, f := range signed.Files {
-		r.Bundles[attest.BundleName(f.Name, "vsa")] = vsaOf(t, keys, f)
+		r.Bundles[attest.BundleName(f.Name, "vsa")] = vsaOf(t, keys, f, name, version)
 	}
 	if edit != nil {
 		edit(r)
@@ -116,9 +117,11 @@ func keep(t *testing.T, s *Shop, ref Ref, name, version string, edit func(*Recor
 }
 
 // vsaOf returns a signed summary about a file.
-func vsaOf(t *testing.T, keys *sign.Keys, f ashlar.File) []byte {
+func vsaOf(t *testing.T, keys *sign.Keys, f ashlar.File, name, version string) []byte {
 	t.Helper()
-	statement, err := intoto.NewStatement(intoto.PredicateVSA, intoto.VSA{VerificationResult: intoto.TestPassed}, f)
+	statement, err := intoto.NewStatement(intoto.PredicateVSA, intoto.VSA{
+		VerificationResult: intoto.TestPassed, ResourceURI: sbom.ApkPURL(sbom.VendorAshlar, name, version, "x86_64", "musl-1"),
+	}, f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +227,11 @@ func TestVouch(t *testing.T) {
 	root := func(r *Record) ashlar.RootPackage {
 		i := slices.IndexFunc(r.Result.Files, func(f ashlar.File) bool { return isV2(f.Name) })
 		f := r.Result.Files[i]
-		return ashlar.RootPackage{Name: "x", URI: "ashlar://musl-1/main/" + f.Name, Digest: f.Digest}
+		name, version, err := apk.SplitName(strings.TrimSuffix(f.Name, ".apk"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ashlar.RootPackage{Name: name, Version: version, Arch: "amd64", URI: "ashlar://musl-1/main/" + f.Name, Digest: f.Digest}
 	}
 	good := root(r)
 	elsewhere, unknown, unsigned := good, good, good
