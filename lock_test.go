@@ -153,7 +153,34 @@ func TestDecodeLockTakesBlanks(t *testing.T) {
 	}
 }
 
+// TestMaterialsOfSysroot: the packages of a sysroot are inputs as all others.
+func TestMaterialsOfSysroot(t *testing.T) {
+	lock := exampleLock()
+	own := ashlar.RootPackage{Name: "zlib-dev", URI: "ashlar://musl-1/main/zlib-dev-1-r0.apk", Digest: ashlar.DigestOf([]byte("zlib")), Size: 3}
+	lock.Inputs.Builds[0].Root.Sysroot = &ashlar.Sysroot{Path: ashlar.SysrootDir, Packages: []ashlar.RootPackage{own}}
+	all := lock.Materials()
+	if got := all[len(all)-1]; got != (ashlar.Material{Name: own.Name, URI: own.URI, Digest: own.Digest, Size: own.Size}) {
+		t.Errorf("the last is %+v", got)
+	}
+	if n := len(lock.Inputs.Builds[0].Root.Packages()); n != 1 {
+		t.Errorf("%d packages for dpkg", n)
+	}
+	lock.Inputs.Builds[0].Root.Sysroot.Packages[0].Digest = "sha256:0"
+	if err := lock.Validate(); err == nil || !strings.Contains(err.Error(), own.URI) {
+		t.Errorf("a digest that is none: %v", err)
+	}
+}
+
 func TestNouns(t *testing.T) {
+	for arch, want := range map[ashlar.Arch]string{"amd64": "x86_64", "arm64": "aarch64", "i386": "x86", "armhf": "armv7", "ppc64el": "ppc64le", "riscv64": "riscv64", "s390x": "s390x"} {
+		if got := arch.Alpine(); got != want {
+			t.Errorf("Alpine calls %s %s, want %s", arch, got, want)
+		}
+	}
+	res := ashlar.Result{Files: []ashlar.File{{Name: "a-1-r0.apk"}, {Name: "a.dsc"}, {Name: "a_1_all.deb"}, {Name: "a_1_amd64.udeb"}}}
+	if got := res.Packages(); len(got) != 2 || got[0].Name != "a-1-r0.apk" || got[1].Name != "a_1_all.deb" {
+		t.Errorf("packages %v", got)
+	}
 	if d, err := ashlar.DigestFromHex(strings.ToUpper(ashlar.DigestOf(nil).Hex())); err != nil || d != ashlar.DigestOf(nil) {
 		t.Errorf("digest from upper-case digits: %s, %v", d, err)
 	}

@@ -11,7 +11,7 @@ type Result struct {
 	Key      Digest       `json:"key"`  // of the plan that was run
 	Lock     Digest       `json:"lock"` // of the lock that the plan was made from
 	Target   Target       `json:"target"`
-	Files    []File       `json:"files"` // sorted by name: .deb, .dsc and its files, .buildinfo, .changes
+	Files    []File       `json:"files"`              // sorted by name: .deb, .dsc and its files, .buildinfo, .changes
 	Unsigned []File       `json:"unsigned,omitempty"` // the .apk of Files as they were before they were signed
 	Log      File         `json:"log"`
 	Steps    []StepResult `json:"steps"`

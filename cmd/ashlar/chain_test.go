@@ -62,7 +62,7 @@ func (h *house) publishChain(t *testing.T, def string) string {
 	if !strings.Contains(refused, "unauthenticated source: hello-ashlar_1.0.dsc") {
 		t.Errorf("publishing a source that nobody vouches for: %s", refused)
 	}
-	if _, err := os.Stat(filepath.Join(h.state, "repo")); !errors.Is(err, fs.ErrNotExist) && os.Getenv(keepState) == "" {
+	if _, err := os.Stat(filepath.Join(h.state, "repo/deb")); !errors.Is(err, fs.ErrNotExist) && os.Getenv(keepState) == "" {
 		t.Errorf("a refused publication left something: %v", err)
 	}
 	h.run(t, 0, "publish", "--allow-unauthenticated", def)

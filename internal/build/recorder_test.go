@@ -109,3 +109,20 @@ func TestTestResult(t *testing.T) {
 		}
 	}
 }
+
+// TestTestStep: the step of a definition that is called test is its test suite.
+func TestTestStep(t *testing.T) {
+	plan := &Plan{Builds: []BuildPlan{{Name: "apk", Steps: []Step{{Name: "place files"}, {Name: "test", Uses: "runs"}}}}}
+	const by = `the definition's step "test" ran and succeeded`
+	for name, c := range map[string]struct {
+		log  string
+		want ashlar.TestResult
+	}{
+		"silent":  {"=== apk: 1 test (0.1s)\nfine\n", ashlar.TestResult{Outcome: "passed", Reason: by}},
+		"counted": {"=== apk: 1 test (0.1s)\n# PASS:  7\n# SKIP:  2\n", ashlar.TestResult{Outcome: "passed", Reason: by, Passed: 7, Skipped: 2}},
+	} {
+		if diff := cmp.Diff(c.want, testResult(plan, c.log)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}

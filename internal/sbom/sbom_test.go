@@ -32,6 +32,17 @@ func TestDebPURL(t *testing.T) {
 	}
 }
 
+func TestApkPURL(t *testing.T) {
+	for _, c := range []struct{ name, version, arch, want string }{
+		{"curl", "7.83.0-r0", "x86_64", "pkg:apk/ashlar/curl@7.83.0-r0?arch=x86_64&distro=musl-1"},
+		{"libstdc++", "1_rc1-r2", "noarch", "pkg:apk/ashlar/libstdc%2B%2B@1_rc1-r2?arch=noarch&distro=musl-1"},
+	} {
+		if got := ApkPURL(VendorAshlar, c.name, c.version, c.arch, "musl-1"); got != c.want {
+			t.Errorf("%s, want %s", got, c.want)
+		}
+	}
+}
+
 func sampleInput() Input {
 	digest := func(s string) ashlar.Digest { return ashlar.DigestOf([]byte(s)) }
 	return Input{
