@@ -260,7 +260,7 @@ func TestPackTrees(t *testing.T) {
 			kind: fault.Invalid, says: "needs the library libz.so.1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := &Runner{Store: blob.NewMemory()}
+			r := &Runner{Store: blob.NewMemory(), Memo: t.TempDir()}
 			plan := planStone(t, func(_ *catalog.Expanded, l *ashlar.Lock) {
 				l.Inputs.Vars[pack.ExceptionsVar] = c.exceptions
 				l.Inputs.Builds[0].Root.Sysroot.Packages = []ashlar.RootPackage{muslPackage(t, r.Store)}
@@ -333,7 +333,7 @@ func checkPacked(t *testing.T, s blob.Store, files []ashlar.File) {
 // TestPackTreesUnknownSysroot: a sysroot's package that is gone, or none.
 func TestPackTreesUnknownSysroot(t *testing.T) {
 	plan := planStone(t, nil)
-	r := &Runner{Store: blob.NewMemory()}
+	r := &Runner{Store: blob.NewMemory(), Memo: t.TempDir()}
 	if _, err := r.packTrees(t.Context(), &plan.Builds[0], "amd64", t.TempDir(), nil); !fault.Is(err, fault.NotFound) {
 		t.Errorf("gone: %v", err)
 	}
