@@ -40,7 +40,7 @@ type built struct {
 func (a *app) buildCommand() *cobra.Command {
 	var opts work.BuildOptions
 	var jobs int
-	var keepGoing bool
+	var keepGoing, needs bool
 	c := &cobra.Command{
 		Use: "build DEFINITION|FOLDER...", Short: "build, gate and attest definitions",
 		Long: `Build what the definitions describe: make or take the lock, run the steps in the
@@ -55,6 +55,11 @@ still be had; otherwise inputs are resolved anew, and a note says so.`,
 			if err != nil {
 				return err
 			}
+			if needs {
+				if refs, err = work.WithNeeds(refs, ashlar.Arch(opts.Arch)); err != nil {
+					return err
+				}
+			}
 			results, err := a.buildAll(c.Context(), s, refs, opts, max(1, jobs), keepGoing)
 			if perr := a.print(results, func(w io.Writer) { printBuilt(w, results) }); err == nil {
 				err = perr
@@ -66,6 +71,7 @@ still be had; otherwise inputs are resolved anew, and a note says so.`,
 	f := c.Flags()
 	f.IntVarP(&jobs, "jobs", "j", 1, "definitions built at the same time")
 	f.BoolVarP(&keepGoing, "keep-going", "k", false, "go on with the others after one failed")
+	f.BoolVar(&needs, "with-needs", false, "build the definitions beside them too that make what these are built with, or depend on")
 	f.BoolVar(&opts.Relock, "relock", false, "resolve inputs anew even if there is a lock")
 	f.BoolVar(&opts.Fresh, "fresh", false, "run the steps even if their result is known")
 	f.StringVar(&opts.Arch, "arch", "amd64", "architecture to build for")

@@ -115,9 +115,11 @@ func TestTakeAbuiltRefuses(t *testing.T) {
 		"another name": func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "lime-1.0-r0.apk"), abuilt(t, "stone"), 0o644)
 		},
-		"no package": func(dir string) error { return os.WriteFile(filepath.Join(dir, "stone-1.0-r0.apk"), []byte("x"), 0o644) },
-		"a link":     func(dir string) error { return os.Symlink("/etc/passwd", filepath.Join(dir, "stone-1.0-r0.apk")) },
-		"a folder":   func(dir string) error { return os.Mkdir(filepath.Join(dir, "stone-1.0-r0.apk"), 0o755) },
+		"no package": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "stone-1.0-r0.apk"), []byte("x"), 0o644)
+		},
+		"a link":   func(dir string) error { return os.Symlink("/etc/passwd", filepath.Join(dir, "stone-1.0-r0.apk")) },
+		"a folder": func(dir string) error { return os.Mkdir(filepath.Join(dir, "stone-1.0-r0.apk"), 0o755) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			out := t.TempDir()

@@ -59,6 +59,10 @@ func TestOrder(t *testing.T) {
 	if diff := cmp.Diff(map[string][]int{"musl": nil, "zlib": {0}, "openssl": {0}, "curl": {0, 1, 2}}, after); diff != "" {
 		t.Errorf("after (-want +got):\n%s", diff)
 	}
+	all, err := WithNeeds(refs[:1], "amd64")
+	if diff := cmp.Diff([]Ref{refs[0], refs[3], refs[2], refs[1]}, all); err != nil || diff != "" {
+		t.Errorf("with needs: %v (-want +got):\n%s", err, diff)
+	}
 	refs[1] = define(t, root, "musl", []string{"musl", "musl-dev"}, []string{"curl"})
 	if _, err := Order(refs, "amd64"); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "curl/musl-1/1.yaml → ") {
 		t.Errorf("a circle: %v", err)
