@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/ashlar-project/ashlar"
 	"github.com/ashlar-project/ashlar/internal/catalog"
@@ -125,35 +126,37 @@ func bare(word string) string {
 	return word
 }
 
-// words returns the names in a list of dependencies of a definition, or in a text
-// with blanks between them.
-func words(list any) []string {
-	var names []string
-	if text, ok := list.(string); ok {
-		for word := range strings.FieldsSeq(text) {
-			names = append(names, bare(word))
-		}
-	}
-	all, _ := list.([]any)
-	for _, w := range all {
-		names = append(names, words(w)...)
-	}
-	return names
-}
-
 // add adds the names of a package and its subpackages.
 func (n *names) add(with map[string]any) {
 	if name, ok := with["name"].(string); ok {
 		n.makes = append(n.makes, name)
 	}
-	n.makes = append(n.makes, words(with["provides"])...)
-	n.needs = append(n.needs, words(with["depends"])...)
+	own, _ := with["apk"].(map[string]any)
+	n.makes = append(n.makes, words(with["provides"], own["provides"])...)
+	n.needs = append(n.needs, words(with["depends"], own["depends"])...)
 	subpackages, _ := with["subpackages"].([]any)
 	for _, sub := range subpackages {
 		if m, ok := sub.(map[string]any); ok {
 			n.add(m)
 		}
 	}
+}
+
+// words returns the names in parameters that are lists of dependencies: texts of
+// several words, or lists of such.
+func words(parameters ...any) []string {
+	var names []string
+	for _, p := range parameters {
+		switch p := p.(type) {
+		case string:
+			for _, word := range strings.FieldsFunc(p, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
+				names = append(names, bare(word))
+			}
+		case []any:
+			names = append(names, words(p...)...)
+		}
+	}
+	return names
 }
 
 // A sorter is a depth-first search under way.

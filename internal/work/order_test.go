@@ -69,15 +69,15 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// needing lets the main package of a definition depend on others.
-func needing(t *testing.T, r Ref, words ...string) Ref {
+// needing lets the main package of a definition depend on others, by a line of YAML.
+func needing(t *testing.T, r Ref, line string) Ref {
 	t.Helper()
 	b, err := os.ReadFile(r.File())
 	if err != nil {
 		t.Fatal(err)
 	}
 	const before = "            subpackages:\n"
-	text := strings.Replace(string(b), before, "            depends: ['"+strings.Join(words, "', '")+"']\n"+before, 1)
+	text := strings.Replace(string(b), before, "            "+line+"\n"+before, 1)
 	if err := os.WriteFile(r.File(), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +94,10 @@ func TestOrderNeeds(t *testing.T) {
 		says string
 	}{
 		{"a need", []def{{"nginx", "", "base>=1"}, {"base", "", ""}}, "base nginx<0", ""},
+		{"a need in a text", []def{{"nginx", "", "depends: 'elsewhere>1, base-dev>=1'"}, {"base", "", ""}}, "base nginx<0", ""},
+		{"a need in a text of a list", []def{{"nginx", "", "depends: [elsewhere other, 'cmd:x base']"}, {"base", "", ""}}, "base nginx<0", ""},
+		{"a need of apk's package alone", []def{{"nginx", "", "apk: {depends: base}"}, {"base", "", ""}}, "base nginx<0", ""},
+		{"a need of a number", []def{{"nginx", "", "depends: [1, {x: y}]"}, {"base", "", ""}}, "nginx base", ""},
 		{"a need of a subpackage", []def{{"nginx", "", "base-dev"}, {"base", "", ""}}, "base nginx<0", ""},
 		{"a need that nobody makes", []def{{"nginx", "", "elsewhere"}, {"base", "", ""}}, "nginx base", ""},
 		{"a need of itself", []def{{"nginx", "", "nginx-dev"}}, "nginx", ""},
@@ -114,8 +118,10 @@ func TestOrderNeeds(t *testing.T) {
 				wants = []string{d.wants}
 			}
 			ref := define(t, root, d.name, []string{d.name, d.name + "-dev"}, wants)
-			if d.needs != "" {
+			if strings.Contains(d.needs, ":") {
 				ref = needing(t, ref, d.needs)
+			} else if d.needs != "" {
+				ref = needing(t, ref, "depends: ['"+d.needs+"']")
 			}
 			refs = append(refs, ref)
 		}
