@@ -36,6 +36,7 @@ func figures() []figure {
 		{"compile", "The compile itself", compile},
 		{"index", "Repository indexes", indexes},
 		{"apk", "Repository indexes for apk", apkIndexes},
+		{"pack", "Packing files for apk", packing},
 		{"solver", "The solver", solver},
 		{"debian", "Debian's own packages, bit for bit", debian},
 		{"repro", "Two builds under different conditions", func(ctx context.Context, l *lab) (*section, error) { return repro(ctx, l, "debian-12") }},

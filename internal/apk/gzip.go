@@ -25,9 +25,10 @@ const (
 	chunkSize  = 256 << 10
 	flushSize  = 16 << 10
 	windowSize = 32 << 10
-	// gzipLevel is that of klauspost/compress. It comes within 1.5 % of the size
-	// that gzip -9 makes of binaries, headers and scripts (3 % of libraries
-	// alone), in a third to a fifth of its processor time.
+	// gzipLevel is that of klauspost/compress. It comes within 1.1 % of the size
+	// that gzip -9 makes of libraries, programs, documents and headers (1.7 % of
+	// libraries alone), in a fifth of its processor time. Level 9 gains 0.3 % and
+	// takes more than three times as long, level 7 loses 0.7 % and gains a fifth.
 	gzipLevel = 8
 )
 
