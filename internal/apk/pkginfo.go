@@ -147,7 +147,11 @@ func appendDependencies(deps []Dependency, s string) ([]Dependency, error) {
 
 // words returns what single or several spaces separate, nil if there is nothing.
 func words(s string) []string {
-	return strings.FieldsFunc(s, func(r rune) bool { return r == ' ' })
+	list := strings.FieldsFunc(s, func(r rune) bool { return r == ' ' })
+	if len(list) == 0 {
+		return nil
+	}
+	return list
 }
 
 // parseNumber reads a number that is not negative; none at all is 0.

@@ -190,6 +190,9 @@ func (s *Set) note() {
 			if f.node.kind == regular && f.mode&0o6000 != 0 {
 				s.Notes = append(s.Notes, where+" has mode 0"+strconv.FormatInt(f.mode, 8)+": it runs with the rights of its owner or group")
 			}
+			if f.node.kind == directory && f.mode&0o6000 != 0 && b.Format == APK {
+				s.Notes = append(s.Notes, where+" has mode 0"+strconv.FormatInt(f.mode, 8)+": apk 3 makes folders without setuid and setgid, apk 2 with")
+			}
 			switch {
 			case len(f.node.xattrs) == 0:
 			case b.Format == Deb:

@@ -89,8 +89,13 @@ func TestWrite(t *testing.T) {
 	if left, _ := os.ReadDir(dir); len(left) != len(files) {
 		t.Errorf("there is more in the folder: %v", left)
 	}
-	if len(set.Notes) != 2 || !strings.Contains(set.Notes[0], "usr/bin/su-stone has mode 04755") {
-		t.Errorf("notes %q", set.Notes)
+	wantNotes := []string{
+		"apk package stone: usr/bin/su-stone has mode 04755: it runs with the rights of its owner or group",
+		"apk package stone: var/lib/stone has mode 02770: apk 3 makes folders without setuid and setgid, apk 2 with",
+		"deb package stone: usr/bin/su-stone has mode 04755: it runs with the rights of its owner or group",
+	}
+	if diff := cmp.Diff(wantNotes, set.Notes); diff != "" {
+		t.Error(diff)
 	}
 	// Whoever does it again gets the same bytes, with any number of workers.
 	_, again := writeMonument(t, t.TempDir(), 4)
