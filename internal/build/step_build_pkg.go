@@ -29,7 +29,7 @@ tar -c -f %[1]s/"$(ls %[1]s | wc -l)".tree.tar --format=posix --pax-option=exthd
 `
 
 // packVersion changes when the same tree and description give other packages.
-const packVersion = 1
+const packVersion = 2
 
 // A Packing says how the tree that a step exports becomes packages. All of it is
 // part of the build key.
