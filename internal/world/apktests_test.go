@@ -71,7 +71,7 @@ func shown(s *Solution) []string {
 	return lines
 }
 
-var installLine = regexp.MustCompile(`^\(\d+/\d+\) Installing (.*)$`)
+var installLine = regexp.MustCompile(`^\( *\d+/\d+\) Installing (.*)$`)
 
 // readAPKCase reads a case and the indexes that it names.
 func readAPKCase(t *testing.T, file string) (c apkCase) {

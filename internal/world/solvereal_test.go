@@ -6,10 +6,12 @@ import (
 	"compress/gzip"
 	"crypto/sha1"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -315,4 +317,72 @@ func TestRealSolveOld(t *testing.T) {
 	if other > n/20 {
 		t.Errorf("more than one in twenty differs")
 	}
+}
+
+// Worlds of a real distribution come out as apk 3 solves them, and mostly as 2.14
+// does: a hundred of up to
+// twelve of its names, some with documentation, from the index (APKINDEX.tar.gz)
+// that ASHLAR_APKINDEX names.
+func TestRealSolveIndex(t *testing.T) {
+	file := os.Getenv("ASHLAR_APKINDEX")
+	if file == "" {
+		t.Skip("ASHLAR_APKINDEX names no index")
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := apk.ParseV2Index(b, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, variable := range []string{"ASHLAR_APK2", "ASHLAR_APK3"} {
+		t.Run(variable, func(t *testing.T) {
+			program, dir := realAPK(t, variable), t.TempDir()
+			r := rand.New(rand.NewPCG(7, 8))
+			packages, none, other, rounds := 0, 0, 0, rounds(t, 100)
+			arch := x.Entries[slices.IndexFunc(x.Entries, func(e apk.IndexEntry) bool { return e.Arch != "noarch" })].Arch
+			for round := range rounds {
+				q := Request{Arch: arch, Repositories: []Repository{{Packages: FromIndex(&x.Index)}}, World: realWords(t, r, x.Entries)}
+				for _, w := range q.World {
+					q.Added = append(q.Added, w.Name)
+				}
+				want, out := simulate(t, program, dir, &q, [][]byte{x.Encode()})
+				got, err := Solve(q)
+				switch {
+				case (err == nil) != (want != nil):
+					t.Errorf("round %d: world %s: apk says\n%s\nand we %v", round, apk.FormatDependencies(q.World), out, err)
+				case err != nil:
+					none++
+				default:
+					packages += len(got.Install)
+					if d := cmp.Diff(want, shown(got)); d != "" {
+						other++
+						t.Logf("round %d: world %s: (-apk +ours)\n%s", round, apk.FormatDependencies(q.World), d)
+					}
+				}
+			}
+			t.Logf("%d worlds of %d packages in all, %d of them otherwise; %d without a solution", rounds-none, packages, other, none)
+			if variable == "ASHLAR_APK3" && other > 0 || other > rounds/20 {
+				t.Error("too many differ")
+			}
+		})
+	}
+}
+
+// realWords returns the names of some packages, or what they provide.
+func realWords(t testing.TB, r *rand.Rand, entries []apk.IndexEntry) []apk.Dependency {
+	t.Helper()
+	words := map[string]bool{}
+	for range 1 + r.IntN(12) {
+		e := &entries[r.IntN(len(entries))]
+		words[e.Name] = true
+		if len(e.Provides) > 0 && r.IntN(4) == 0 {
+			words[e.Provides[r.IntN(len(e.Provides))].Name] = true
+		}
+	}
+	if r.IntN(3) == 0 {
+		words["docs"] = true
+	}
+	return mustDeps(t, strings.Join(slices.Sorted(maps.Keys(words)), " "))
 }
