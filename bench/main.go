@@ -38,6 +38,7 @@ func figures() []figure {
 		{"apk", "Repository indexes for apk", apkIndexes},
 		{"pack", "Packing files for apk", packing},
 		{"solver", "The solver", solver},
+		{"world", "A world of Alpine packages", worlds},
 		{"debian", "Debian's own packages, bit for bit", debian},
 		{"repro", "Two builds under different conditions", func(ctx context.Context, l *lab) (*section, error) { return repro(ctx, l, "debian-12") }},
 		{"repro-musl", "Two builds of the musl world under different conditions", func(ctx context.Context, l *lab) (*section, error) { return repro(ctx, l, "musl-1") }},

@@ -131,6 +131,7 @@ func (a *app) groups() []verbGroup {
 	return []verbGroup{
 		{"make", "Make packages:", []*cobra.Command{a.checkCommand(), a.lockCommand(), a.planCommand(), a.buildCommand()}},
 		{"publish", "Publish and serve them:", []*cobra.Command{a.publishCommand(), a.resignCommand(), a.withdrawCommand(), a.snapshotCommand(), a.serveCommand()}},
+		{"use", "Use them:", []*cobra.Command{a.installCommand()}},
 		{"verify", "Verify them:", []*cobra.Command{a.verifyCommand(), a.rebuildCommand()}},
 		{"manage", "Look after the house:", []*cobra.Command{a.keyCommand(), a.tierCommand(), a.doctorCommand()}},
 	}
