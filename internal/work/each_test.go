@@ -51,7 +51,8 @@ func TestEachInOrder(t *testing.T) {
 func TestEachStops(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	n := 0
-	Each(ctx, make([]Ordered, 5), 1, func(int) error { n++; stop(); return nil }, nil)
+	order := []Ordered{{}, {}, {After: []int{1}}, {After: []int{2}}, {After: []int{0}}}
+	Each(ctx, order, 1, func(int) error { n++; stop(); return nil }, nil)
 	if n != 1 {
 		t.Errorf("%d were begun after the end", n-1)
 	}

@@ -68,6 +68,9 @@ func Each(ctx context.Context, order []Ordered, jobs int, f func(i int) error, l
 	}
 	running := 0
 	for len(waiting) > 0 || running > 0 {
+		if ctx.Err() != nil {
+			waiting = nil
+		}
 		waiting = slices.DeleteFunc(waiting, func(i int) bool {
 			for _, j := range order[i].After {
 				switch bad, over := failed[j]; {
@@ -80,7 +83,7 @@ func Each(ctx context.Context, order []Ordered, jobs int, f func(i int) error, l
 				}
 			}
 			if running == max(1, jobs) || ctx.Err() != nil {
-				return ctx.Err() != nil
+				return false
 			}
 			running++
 			go func() { ends <- end{i, f(i)} }()
